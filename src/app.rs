@@ -1,0 +1,169 @@
+//! Puts the application together: the only place that adds plugins.
+
+use crate::arm::{ArmModel, UrdfError, load_urdf};
+use crate::backend::sim::{self, RateError, SimJoint, SimSettings};
+use crate::config::{self, ArmConfig, ConfigError, PhysicsConfig, Scene, ServoProfile};
+use crate::control::{self, ControlRate};
+use crate::episode::{self, PhysicsEntity};
+use crate::operator::Operator;
+use crate::robot;
+use crate::task::expert;
+use crate::world::{ActiveScene, spawn_props};
+use bevy::prelude::*;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Scene: a name in `scenes/`, or a file.
+    pub scene: String,
+    /// Arm: a name in `configs/arm/`, or a file.
+    pub arm: String,
+    /// URDF that replaces the arm's own.
+    pub urdf: Option<PathBuf>,
+    /// Servo profile that replaces the arm's own: a name in `configs/servo/`, or a file.
+    pub servo: Option<String>,
+    /// Physics: a name in `configs/physics/`, or a file.
+    pub physics: String,
+    /// Control ticks per second.
+    pub control_hz: u32,
+    /// Whether systems of one set may run side by side. Results are the same either way.
+    pub multi_threaded: bool,
+    /// Who moves the arm.
+    pub operator: Operator,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            scene: "move_t".into(),
+            arm: "so100".into(),
+            urdf: None,
+            servo: None,
+            physics: "fast".into(),
+            control_hz: 30,
+            multi_threaded: false,
+            operator: Operator::Scripted,
+        }
+    }
+}
+
+/// Why the application could not be put together.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// A configuration file was refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The URDF was refused.
+    #[error(transparent)]
+    Urdf(#[from] UrdfError),
+    /// Physics and control rate do not fit.
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    /// The arm has too few joints, or its rest pose does not fit.
+    #[error("{file}: {problem}; {remedy}")]
+    Arm {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+/// Everything a run needs, loaded and checked.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The scene.
+    pub scene: ActiveScene,
+    /// The arm's geometry, facing the scene.
+    pub model: Arc<ArmModel>,
+    /// The arm's set-up.
+    pub arm: Arc<ArmConfig>,
+    /// Its servos.
+    pub servo: Arc<ServoProfile>,
+    /// Physics settings that fit the control rate.
+    pub sim: SimSettings,
+    /// The control rate.
+    pub rate: ControlRate,
+}
+
+impl Loaded {
+    /// Loads and checks what `options` names.
+    ///
+    /// # Errors
+    /// [`AppError`] naming file, place and remedy.
+    pub fn new(options: &RunOptions) -> Result<Self, AppError> {
+        let scene = load_scene(&options.scene)?;
+        let arm: ArmConfig = config::load_named("configs/arm", &options.arm)?;
+        let servo: ServoProfile =
+            config::load_named("configs/servo", options.servo.as_deref().unwrap_or(&arm.servo))?;
+        let physics: PhysicsConfig = config::load_named("configs/physics", &options.physics)?;
+        let urdf = match &options.urdf {
+            Some(file) => file.clone(),
+            None => config::home()?.join(&arm.urdf),
+        };
+        let model = load_urdf(&urdf)?;
+        check_arm(&model, &arm, &urdf, options.urdf.is_some())?;
+        let rate = ControlRate { hz: options.control_hz };
+        Ok(Self {
+            scene,
+            model: Arc::new(model.facing_the_scene()),
+            arm: Arc::new(arm),
+            servo: Arc::new(servo),
+            sim: SimSettings::new(physics, rate)?,
+            rate,
+        })
+    }
+}
+
+/// Loads a scene by name or file.
+///
+/// # Errors
+/// [`ConfigError`] naming file, line and remedy.
+pub fn load_scene(name: &str) -> Result<ActiveScene, ConfigError> {
+    let scene: Scene = config::load_named("scenes", name)?;
+    let name = Path::new(name).file_stem().map_or_else(|| name.to_string(), |stem| stem.to_string_lossy().into_owned());
+    Ok(ActiveScene { name, scene: Arc::new(scene) })
+}
+
+fn check_arm(model: &ArmModel, arm: &ArmConfig, urdf: &Path, own_urdf: bool) -> Result<(), AppError> {
+    let chain = model.chain_to(model.hand_link()).len();
+    if chain < 4 || model.joints.len() > chain + 1 || chain > 6 {
+        return Err(AppError::Arm {
+            file: urdf.to_path_buf(),
+            problem: format!("{} movable joints, {chain} of them before the hand", model.joints.len()),
+            remedy: "give an arm with four to six joints and one gripper joint in its last link".into(),
+        });
+    }
+    if !own_urdf && arm.rest_deg.len() != model.joints.len() {
+        return Err(AppError::Arm {
+            file: urdf.to_path_buf(),
+            problem: format!("{} joints, but rest_deg of its arm file has {}", model.joints.len(), arm.rest_deg.len()),
+            remedy: "give rest_deg one angle per joint".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Adds everything that simulates: the same for window, headless runs and tests.
+pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
+    control::plugin(app, loaded.rate, options.multi_threaded);
+    robot::plugin(app);
+    sim::plugin(app, loaded.sim.clone());
+    episode::plugin(app);
+    expert::plugin(app);
+    app.insert_resource(options.operator);
+    app.insert_resource(loaded.scene.clone());
+    let world = app.world_mut();
+    let physics = world.spawn(Name::new("physics")).id();
+    world.insert_resource(PhysicsEntity(physics));
+    let mut commands = world.commands();
+    let (model, arm, servo) = (loaded.model.clone(), loaded.arm.clone(), loaded.servo.clone());
+    robot::spawn_arm(&mut commands, model, arm, servo, SimJoint::default());
+    spawn_props(&mut commands, &loaded.scene.scene);
+    world.flush();
+}

@@ -1,0 +1,144 @@
+//! The command line: one subcommand per verb. Results go to stdout, progress and complaints to stderr.
+
+mod bench;
+mod practise;
+mod run;
+mod urdf;
+
+use crate::app::{AppError, RunOptions};
+use crate::operator::Operator;
+use clap::{Args, Parser, Subcommand};
+use std::fmt::Display;
+use std::io::Write;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// Practise, record, train and run robot tasks on a simulated or real SO-100 arm.
+///
+/// Without a command, the practice window opens on Move-T.
+#[derive(Parser, Debug)]
+#[command(name = "etude", version, max_term_width = 100)]
+struct Cli {
+    /// Say more: -v for what happens, -vv for every detail.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Open the practice window; where there is none, watch the scripted expert headless.
+    Practise(practise::PractiseArgs),
+    /// Run episodes without a window, as fast as the machine goes.
+    Run(run::RunArgs),
+    /// Draw the practice window into a PNG file.
+    Screenshot(practise::ScreenshotArgs),
+    /// Examine a URDF.
+    #[command(subcommand)]
+    Urdf(urdf::UrdfVerb),
+    /// Measure the program's own speed on this machine.
+    Bench(bench::BenchArgs),
+}
+
+/// What to simulate.
+#[derive(Args, Clone, Debug)]
+struct WorldArgs {
+    /// Task: a scene in scenes/ (move_t, pick_place, free_play) or a .ron file.
+    #[arg(long, default_value = "move_t", value_name = "NAME")]
+    task: String,
+    /// Arm: a name in configs/arm/ or a .ron file.
+    #[arg(long, default_value = "so100", value_name = "NAME")]
+    arm: String,
+    /// Another URDF for the arm.
+    #[arg(long, value_name = "FILE")]
+    urdf: Option<PathBuf>,
+    /// Another servo profile: a name in configs/servo/ or a .ron file.
+    #[arg(long, value_name = "NAME")]
+    servo: Option<String>,
+    /// Physics settings: a name in configs/physics/ or a .ron file.
+    #[arg(long, default_value = "fast", value_name = "NAME")]
+    physics: String,
+    /// Control ticks per second.
+    #[arg(long, default_value_t = 30, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    control_hz: u32,
+}
+
+impl WorldArgs {
+    fn options(&self, operator: Operator) -> RunOptions {
+        RunOptions {
+            scene: self.task.clone(),
+            arm: self.arm.clone(),
+            urdf: self.urdf.clone(),
+            servo: self.servo.clone(),
+            physics: self.physics.clone(),
+            control_hz: self.control_hz,
+            multi_threaded: false,
+            operator,
+        }
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The application could not be put together.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// A URDF was refused.
+    #[error(transparent)]
+    Urdf(#[from] crate::arm::UrdfError),
+    /// An episode could not start.
+    #[error(transparent)]
+    Start(#[from] crate::headless::StartError),
+    /// A table of poses was refused.
+    #[error("{file}: {problem}; {remedy}")]
+    Poses {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// An option does not fit.
+    #[error("{0}")]
+    Usage(String),
+    /// Results could not be written.
+    #[error("writing results: {0}; check where the output goes")]
+    Output(#[from] std::io::Error),
+    /// The window could not be opened or drawn.
+    #[error("window: {0}")]
+    Window(String),
+}
+
+/// Parses the command line and carries it out.
+///
+/// # Errors
+/// [`CliError`], to be shown as it is.
+pub fn main() -> Result<(), CliError> {
+    let cli = Cli::parse();
+    match cli.verb.unwrap_or_else(|| Verb::Practise(practise::PractiseArgs::default())) {
+        Verb::Practise(args) => practise::practise(&args, cli.verbose),
+        Verb::Run(args) => run::run(&args),
+        Verb::Screenshot(args) => practise::screenshot(&args, cli.verbose),
+        Verb::Urdf(verb) => urdf::run(&verb),
+        Verb::Bench(args) => bench::bench(&args),
+    }
+}
+
+/// Writes one line to stdout.
+fn say(line: impl Display) -> Result<(), CliError> {
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}
+
+/// A progress bar on stderr; shows nothing where stderr is no terminal.
+fn progress_bar(length: u64, unit: &str) -> indicatif::ProgressBar {
+    let bar = indicatif::ProgressBar::new(length);
+    let template = format!("{{bar:30}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{msg}}  {{eta}} left");
+    if let Ok(style) = indicatif::ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar
+}

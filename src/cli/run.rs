@@ -1,0 +1,123 @@
+//! `etude run`: episodes without a window.
+
+use super::{CliError, WorldArgs, progress_bar, say};
+use crate::headless::{EpisodeReport, Headless};
+use crate::operator::Operator;
+use crate::task::expert::{ExpertSpeed, job_of};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::time::Instant;
+
+/// Options of `etude run`.
+#[derive(Args, Debug)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    world: WorldArgs,
+    /// Who moves the arm.
+    #[arg(long, default_value = "scripted")]
+    operator: OperatorArg,
+    /// Seed of the first episode; the next ones count up from it.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Number of episodes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    episodes: u64,
+    /// Pace of the expert, 1 is normal.
+    #[arg(long, default_value_t = 1.0)]
+    speed: f64,
+    /// One JSON line per episode and a summary line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Operators that need no window.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OperatorArg {
+    /// The scene's scripted expert.
+    Scripted,
+    /// Nobody: the arm holds still until time is up.
+    Nobody,
+}
+
+/// Last line of `--json`.
+#[derive(Serialize)]
+struct Summary {
+    episodes: u64,
+    successes: u64,
+    success_rate: f64,
+    /// Episodes that ended with coverage of at least 0.95; Move-T only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coverage_095: Option<u64>,
+    mean_seconds: f64,
+    ticks: u64,
+    ticks_per_second: f64,
+}
+
+pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
+    if !(args.speed.is_finite() && (0.05..=3.0).contains(&args.speed)) {
+        return Err(CliError::Usage(format!("--speed {}: give a number from 0.05 to 3", args.speed)));
+    }
+    let operator = match args.operator {
+        OperatorArg::Scripted => Operator::Scripted,
+        OperatorArg::Nobody => Operator::Nobody,
+    };
+    let mut headless = Headless::new(&args.world.options(operator))?;
+    let scene = headless.scene();
+    if operator == Operator::Scripted && job_of(&scene).is_none() {
+        return Err(CliError::Usage(format!(
+            "--operator scripted: \"{}\" is a scene with nothing to do; choose --task move_t or pick_place, or --operator \
+             nobody",
+            scene.title
+        )));
+    }
+    headless.app.insert_resource(ExpertSpeed(args.speed));
+    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
+    let started = Instant::now();
+    let mut reports: Vec<EpisodeReport> = Vec::new();
+    for seed in args.seed..args.seed.saturating_add(args.episodes) {
+        let report = headless.run(seed)?;
+        if args.json {
+            say(to_json(&report))?;
+        } else {
+            bar.suspend(|| say(describe(&report)))?;
+        }
+        bar.inc(1);
+        reports.push(report);
+    }
+    bar.finish_and_clear();
+    let elapsed_s = started.elapsed().as_secs_f64();
+    let count = reports.len() as u64;
+    let successes = reports.iter().filter(|report| report.success).count() as u64;
+    let ticks: u64 = reports.iter().map(|report| report.ticks).sum();
+    let strict = matches!(scene.task, crate::config::TaskConfig::MoveT { .. }).then(|| {
+        reports.iter().filter(|report| report.score >= crate::task::STRICT_COVERAGE).count() as u64
+    });
+    let summary = Summary {
+        episodes: count,
+        successes,
+        success_rate: successes as f64 / count as f64,
+        coverage_095: strict,
+        mean_seconds: reports.iter().map(|report| report.seconds).sum::<f64>() / count as f64,
+        ticks,
+        ticks_per_second: ticks as f64 / elapsed_s,
+    };
+    if args.json {
+        return say(to_json(&summary));
+    }
+    let strict = strict.map_or(String::new(), |strict| format!(", {strict} with coverage of 0.95 or more"));
+    say(format!(
+        "{}: {successes} of {count} episodes succeeded{strict}; {:.1} s each in the simulation, {:.0} ticks/s",
+        scene.title, summary.mean_seconds, summary.ticks_per_second
+    ))
+}
+
+fn describe(report: &EpisodeReport) -> String {
+    let verdict = if report.success { "done" } else { "failed" };
+    let end = if report.success { String::new() } else { format!("  ({})", report.end) };
+    format!("seed {:>6}  {verdict:<6}  score {:.3}  {:>5.1} s{end}", report.seed, report.score, report.seconds)
+}
+
+/// JSON of one of our own plain structures, which cannot fail to serialise.
+fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,74 @@
+//! The control tick: one schedule, run at the control rate by the window (from `FixedUpdate`) and as fast as it goes
+//! without one. This is the only place that orders its parts.
+
+use bevy::ecs::schedule::{
+    LogLevel, MultiThreadedExecutor, ScheduleBuildSettings, ScheduleLabel, SingleThreadedExecutor,
+};
+use bevy::prelude::*;
+
+/// The schedule of one control tick.
+#[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Control;
+
+/// Parts of a control tick, in order.
+#[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ControlSystems {
+    /// A requested reset or change of scene happens.
+    Reset,
+    /// Backends read the joints: `JointState`; poses of links follow.
+    Sense,
+    /// Exactly one operator per arm writes `JointCommand`.
+    Decide,
+    /// `JointCommand` becomes `JointTarget`, inside every limit: what is really sent.
+    Act,
+    /// Physics advances by one tick; on hardware nothing happens here.
+    Step,
+    /// The task is scored; the episode may end.
+    Judge,
+    /// What happened is kept.
+    Record,
+}
+
+/// Rate of the control tick.
+#[derive(Resource, Clone, Copy, Debug, PartialEq)]
+pub struct ControlRate {
+    /// Ticks per second.
+    pub hz: u32,
+}
+
+impl ControlRate {
+    /// Length of a tick, s.
+    pub fn tick_s(self) -> f64 {
+        1.0 / f64::from(self.hz)
+    }
+}
+
+/// Adds the schedule. `multi_threaded` lets systems of one set run side by side; results are the same either way.
+pub fn plugin(app: &mut App, rate: ControlRate, multi_threaded: bool) {
+    app.insert_resource(rate);
+    let mut schedule = Schedule::new(Control);
+    if multi_threaded {
+        schedule.set_executor(MultiThreadedExecutor::new());
+    } else {
+        schedule.set_executor(SingleThreadedExecutor::new());
+    }
+    schedule.set_build_settings(ScheduleBuildSettings {
+        // Two systems that may run in either order and share data would make episodes irreproducible.
+        ambiguity_detection: LogLevel::Error,
+        ..default()
+    });
+    app.add_schedule(schedule);
+    app.configure_sets(
+        Control,
+        (
+            ControlSystems::Reset,
+            ControlSystems::Sense,
+            ControlSystems::Decide,
+            ControlSystems::Act,
+            ControlSystems::Step,
+            ControlSystems::Judge,
+            ControlSystems::Record,
+        )
+            .chain(),
+    );
+}

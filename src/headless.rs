@@ -1,0 +1,124 @@
+//! Runs without a window, as fast as the machine goes.
+
+use crate::app::{AppError, Loaded, RunOptions, add_core};
+use crate::control::{Control, ControlRate};
+use crate::episode::{EndReason, Episode, EpisodeFault, EpisodePhase, EpisodeRequests};
+use crate::config::Scene;
+use crate::world::ActiveScene;
+use bevy::prelude::*;
+use serde::Serialize;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// An application without a window, whose ticks are driven by hand.
+pub struct Headless {
+    /// The Bevy application.
+    pub app: App,
+}
+
+/// The episode could not be started.
+#[derive(Debug, Error)]
+#[error("episode with seed {seed} could not start: {message}")]
+pub struct StartError {
+    seed: u64,
+    message: String,
+}
+
+/// How an episode went.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct EpisodeReport {
+    /// Seed of its start.
+    pub seed: u64,
+    /// Whether the task was done.
+    pub success: bool,
+    /// Score at the end.
+    pub score: f64,
+    /// Time on the clock, s.
+    pub seconds: f64,
+    /// Control ticks.
+    pub ticks: u64,
+    /// Hash over every joint and object state of every tick, hexadecimal.
+    pub digest: String,
+    /// Why it ended: `success`, `time_limit`, `stopped` or `diverged: …`.
+    pub end: String,
+}
+
+impl Headless {
+    /// Loads what `options` names.
+    ///
+    /// # Errors
+    /// [`AppError`] naming file, place and remedy.
+    pub fn new(options: &RunOptions) -> Result<Self, AppError> {
+        let loaded = Loaded::new(options)?;
+        let mut app = App::new();
+        if options.multi_threaded {
+            app.add_plugins(TaskPoolPlugin::default());
+        }
+        add_core(&mut app, &loaded, options);
+        app.finish();
+        app.cleanup();
+        Ok(Self { app })
+    }
+
+    /// Sets up the episode of `seed`; its first tick has then been made.
+    ///
+    /// # Errors
+    /// [`StartError`] if the scene allows no start.
+    pub fn start(&mut self, seed: u64) -> Result<(), StartError> {
+        self.app.world_mut().resource_mut::<EpisodeRequests>().start = Some(seed);
+        self.tick();
+        match &self.app.world().resource::<EpisodeFault>().0 {
+            None => Ok(()),
+            Some(message) => Err(StartError { seed, message: message.clone() }),
+        }
+    }
+
+    /// One control tick.
+    pub fn tick(&mut self) {
+        self.app.world_mut().run_schedule(Control);
+    }
+
+    /// The scene in play.
+    pub fn scene(&self) -> Arc<Scene> {
+        self.app.world().resource::<ActiveScene>().scene.clone()
+    }
+
+    /// The present episode.
+    pub fn episode(&self) -> &Episode {
+        self.app.world().resource::<Episode>()
+    }
+
+    /// Runs the episode of `seed` to its end.
+    ///
+    /// # Errors
+    /// [`StartError`] if the scene allows no start.
+    pub fn run(&mut self, seed: u64) -> Result<EpisodeReport, StartError> {
+        self.start(seed)?;
+        while self.episode().phase == EpisodePhase::Running {
+            self.tick();
+        }
+        Ok(self.report())
+    }
+
+    /// How the present episode went so far.
+    pub fn report(&self) -> EpisodeReport {
+        let episode = self.episode();
+        let tick_s = self.app.world().resource::<ControlRate>().tick_s();
+        let outcome = episode.outcome();
+        EpisodeReport {
+            seed: episode.seed,
+            success: outcome.is_some_and(|outcome| outcome.success),
+            score: outcome.map_or(episode.score.value, |outcome| outcome.score),
+            seconds: episode.clock_ticks as f64 * tick_s,
+            ticks: episode.tick,
+            digest: format!("{:016x}", episode.digest()),
+            end: match outcome.map(|outcome| &outcome.reason) {
+                None => "running".into(),
+                Some(EndReason::Success) => "success".into(),
+                Some(EndReason::TimeLimit) => "time_limit".into(),
+                Some(EndReason::Stopped) => "stopped".into(),
+                Some(EndReason::Diverged(what)) => format!("diverged: {what}"),
+            },
+        }
+    }
+}

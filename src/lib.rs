@@ -1,0 +1,18 @@
+//! Etude: practise, record, train and run robot tasks on a simulated or real SO-100 arm.
+//!
+//! The story of one tick ([`control::ControlSystems`]): the backend behind each joint reports its
+//! [`robot::JointState`]; one [`operator::Operator`] answers with a [`robot::JointCommand`]; inside every limit it becomes
+//! the [`robot::JointTarget`] that is really sent; physics advances; the [`task`] is scored; what happened is kept.
+//! docs/architecture.md draws the rooms.
+
+pub mod app;
+pub mod arm;
+pub mod backend;
+pub mod config;
+pub mod control;
+pub mod episode;
+pub mod headless;
+pub mod operator;
+pub mod robot;
+pub mod task;
+pub mod world;

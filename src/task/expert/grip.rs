@@ -1,0 +1,340 @@
+//! The gripping expert: take an object by two parallel sides, carry it, turn it, put it down, let go.
+//!
+//! It has no memory: the command follows from joint angles and object pose alone. So it recovers from any disturbance,
+//! can say what it would do in any state, and can be imitated by a policy that sees only the present.
+
+use crate::arm::{DPose3, DVec3, IkSettings, IkTarget, Tool};
+use crate::robot::Arm;
+use crate::world::{outward_tilt_rad, pan_axis_m, wrap_angle};
+use bevy_rapier3d::rapier::math::Pose;
+use std::f64::consts::{FRAC_PI_2, TAU};
+
+/// Jaw angle while approaching, rad.
+const OPEN_RAD: f64 = 0.60;
+/// Jaw angle at which a 25 mm object is between the fingers, rad (measured, docs/arm.md).
+const CLOSED_ON_25MM_RAD: f64 = 0.126;
+/// Jaw angle per metre of object width around 25 mm, rad/m (measured gap at 0.1 and 0.2 rad).
+const JAW_RAD_PER_M: f64 = 13.7;
+/// Where the fixed finger's pad stands beside the tool point, m.
+const FIXED_PAD_M: f64 = 0.0094;
+/// Length that weighs as much as one radian when pose errors are added, m.
+const METRES_PER_RADIAN: f64 = 0.045;
+
+/// What to grip and where to put it. Lengths in m, angles in rad.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GripJob {
+    /// Where the object's centre shall go.
+    pub goal_m: (f64, f64),
+    /// How it shall be turned; `None` if any way will do.
+    pub goal_yaw_rad: Option<f64>,
+    /// Grip point in the object's frame.
+    pub grip_m: (f64, f64),
+    /// Height of the grip point above the table while the object lies on it.
+    pub grip_height_m: f64,
+    /// Half of the object's width between the fingers.
+    pub half_width_m: f64,
+    /// Height of the object's centre while it lies on the table.
+    pub rest_height_m: f64,
+    /// In how many ways, evenly spread over a turn, the hand may grip it.
+    pub turn_symmetry: u32,
+    /// How high it is carried.
+    pub lift_m: f64,
+    /// It is let go when its pose error falls below this.
+    pub release_within_m: f64,
+    /// It counts as placed, and is left alone, while its pose error is below this.
+    pub placed_within_m: f64,
+}
+
+/// What the expert is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GripPhase {
+    /// Going over the object.
+    Reach,
+    /// Going down around it.
+    Descend,
+    /// Closing the jaws.
+    Close,
+    /// Lifting it.
+    Lift,
+    /// Carrying and turning it.
+    Carry,
+    /// Setting it down.
+    Lower,
+    /// Opening the jaws.
+    Release,
+    /// Going up, away from it.
+    Retreat,
+}
+
+/// Where the hand is and how it stands.
+struct Hand {
+    tool: Tool,
+    /// The grip point between the fingers, in the world.
+    at: DVec3,
+    pose: DPose3,
+    yaw: f64,
+    jaw: f64,
+}
+
+/// What the hand shall do next.
+struct Intent {
+    phase: GripPhase,
+    to: DVec3,
+    turn: f64,
+    jaw: f64,
+    step_across_m: f64,
+    step_up_m: f64,
+    payload_kg: f64,
+}
+
+/// Joint command (rad) for the present state, and what it is meant for. `q_rad`: measured joint angles; `object`: its
+/// pose; `speed`: 1 is the normal pace.
+pub fn grip_and_place(
+    arm: &Arm,
+    job: &GripJob,
+    q_rad: &[f64],
+    object: &Pose,
+    mass_kg: f64,
+    speed: f64,
+) -> (Vec<f64>, GripPhase) {
+    let closing = arm.tool.closing;
+    let tool = Tool { point_m: arm.tool.point_m + closing * (FIXED_PAD_M - job.half_width_m), ..arm.tool };
+    let pose = arm.model.link_pose(q_rad, tool.link);
+    let opening = pose.rotation * closing;
+    let hand = Hand {
+        tool,
+        at: pose.transform_point(tool.point_m),
+        pose,
+        yaw: opening.y.atan2(opening.x),
+        jaw: q_rad[arm.model.gripper_joint()],
+    };
+    let intent = decide(arm, job, q_rad, object, mass_kg, &hand);
+    (move_hand(arm, q_rad, &hand, &intent, speed), intent.phase)
+}
+
+fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand: &Hand) -> Intent {
+    let centre = DVec3::new(object.translation.x.into(), object.translation.y.into(), object.translation.z.into());
+    let yaw = crate::world::yaw_rad(object);
+    let upright = f64::from((object.rotation * bevy_rapier3d::rapier::math::Vector::Z).z).abs();
+    let closed = CLOSED_ON_25MM_RAD + (2.0 * job.half_width_m - 0.025) * JAW_RAD_PER_M;
+
+    let (sin, cos) = yaw.sin_cos();
+    let grip = |height: f64| {
+        DVec3::new(
+            centre.x + cos * job.grip_m.0 - sin * job.grip_m.1,
+            centre.y + sin * job.grip_m.0 + cos * job.grip_m.1,
+            height,
+        )
+    };
+    let on_table = grip(job.grip_height_m);
+    let in_hand = {
+        let height = centre.z - job.rest_height_m + job.grip_height_m;
+        hand.pose.inverse_transform_point(grip(height)) - hand.tool.point_m
+    };
+    let candidates: Vec<f64> = (0..job.turn_symmetry)
+        .map(|k| wrap_angle(yaw + TAU * f64::from(k) / f64::from(job.turn_symmetry) - hand.yaw))
+        .collect();
+    let nearest_turn =
+        candidates.iter().copied().min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(0.0);
+
+    let goal_turn = job.goal_yaw_rad.map_or(0.0, |goal| wrap_angle(goal - yaw));
+    let goal_error = (centre.x - job.goal_m.0).hypot(centre.y - job.goal_m.1) + METRES_PER_RADIAN * goal_turn.abs();
+    // Height of the lowest edge of a body that may be tilted: zero while it lies flat.
+    let tilt = (1.0 - upright * upright).max(0.0).sqrt();
+    let bottom = centre.z - job.rest_height_m * upright - METRES_PER_RADIAN * tilt;
+
+    let across = in_hand.dot(hand.tool.closing);
+    let along = in_hand.dot(hand.tool.approach);
+    let sideways = (in_hand - hand.tool.closing * across - hand.tool.approach * along).length();
+    let held = across.abs() < 0.007
+        && along.abs() < 0.009
+        && sideways < 0.015
+        && nearest_turn.abs() < 0.3
+        && hand.jaw < closed + 0.13;
+    if held {
+        return carry(job, hand, centre, goal_turn, goal_error, bottom, mass_kg);
+    }
+
+    let placed = goal_error < job.placed_within_m && bottom < 0.002;
+    let turn = if placed {
+        nearest_turn
+    } else {
+        turn_to_grip(arm, q, &candidates, on_table)
+    };
+    let facing = hand.yaw + turn;
+    let facing = DVec3::new(facing.cos(), facing.sin(), 0.0);
+    // Open jaws swing away on one side only: the grip point keeps the fixed finger beside the object.
+    let beside = |jaw: f64| 0.010 * ((jaw - closed) / (OPEN_RAD - closed)).clamp(0.0, 1.0);
+    let still = Intent {
+        phase: GripPhase::Close,
+        to: hand.at,
+        turn,
+        jaw: OPEN_RAD,
+        step_across_m: 0.010,
+        step_up_m: 0.006,
+        payload_kg: 0.0,
+    };
+    if placed {
+        let margin = if hand.at.z < 0.03 { beside(hand.jaw).min(0.005) } else { beside(hand.jaw) };
+        let away = on_table + facing * margin;
+        return if hand.jaw < closed + 0.27 && hand.at.z < 0.035 {
+            Intent { phase: GripPhase::Release, to: away, jaw: hand.jaw + 0.15, ..still }
+        } else {
+            Intent { phase: GripPhase::Retreat, to: away.with_z(0.075), step_up_m: 0.008, ..still }
+        };
+    }
+    let above = on_table + facing * beside(hand.jaw);
+    let miss = (hand.at - above).truncate();
+    let miss_m = miss.length() + 0.04 * turn.abs();
+    let low = hand.at.z - job.grip_height_m;
+    let open = hand.jaw > OPEN_RAD - 0.10;
+    // Once the jaws move they go on closing only while the hand is still where it should be.
+    let may_close = if open { miss_m < 0.006 && low < 0.005 } else { miss_m < 0.009 && low < 0.009 };
+    if may_close {
+        return Intent { phase: GripPhase::Close, to: above, jaw: hand.jaw - 0.13, ..still };
+    }
+    // A cone over the grip point: the lower the hand, the closer it must be.
+    let mut height = ((miss_m - 0.003) * 3.5).clamp(0.0, 0.055);
+    if hand.jaw <= OPEN_RAD - 0.15 {
+        // Half-closed jaws would hit the object: stay or go up until they are open.
+        let near = low < 0.03 && miss_m < 0.03;
+        height = height.max(if near { low.max(0.0) } else { 0.04 });
+    }
+    // Low and far away: rise before going across.
+    let freedom = (1.0 - (height.min(0.035) - low - 0.004) / 0.015).clamp(0.0, 1.0);
+    Intent {
+        phase: if height > 0.03 { GripPhase::Reach } else { GripPhase::Descend },
+        to: DVec3::new(hand.at.x - miss.x * freedom, hand.at.y - miss.y * freedom, job.grip_height_m + height),
+        turn: turn * freedom,
+        ..still
+    }
+}
+
+/// The object is in the hand: lift, carry, turn, lower, let go.
+fn carry(
+    job: &GripJob,
+    hand: &Hand,
+    centre: DVec3,
+    goal_turn: f64,
+    goal_error: f64,
+    bottom: f64,
+    mass_kg: f64,
+) -> Intent {
+    if goal_error < job.release_within_m && bottom < 0.0012 {
+        return Intent {
+            phase: GripPhase::Release,
+            to: hand.at,
+            turn: 0.0,
+            jaw: hand.jaw + 0.15,
+            step_across_m: 0.008,
+            step_up_m: 0.005,
+            payload_kg: 0.0,
+        };
+    }
+    // Where the hand must be for the object to lie on the goal: turned and moved together with it.
+    let (sin, cos) = goal_turn.sin_cos();
+    let lever = hand.at - centre;
+    let to = DVec3::new(
+        job.goal_m.0 + cos * lever.x - sin * lever.y,
+        job.goal_m.1 + sin * lever.x + cos * lever.y,
+        hand.at.z,
+    );
+    let height = ((goal_error - 0.9 * job.release_within_m) * 2.0).clamp(0.0, job.lift_m);
+    // Across only once it is off the table, unless a last small correction is left.
+    let freedom =
+        if goal_error < 0.004 { 1.0 } else { ((bottom - 0.001) / (0.5 * height).max(1e-4)).clamp(0.0, 1.0) };
+    let press = if height == 0.0 { 0.001 } else { 0.0 };
+    Intent {
+        phase: if height < 0.002 {
+            GripPhase::Lower
+        } else if freedom < 0.5 {
+            GripPhase::Lift
+        } else {
+            GripPhase::Carry
+        },
+        to: DVec3::new(
+            hand.at.x + (to.x - hand.at.x) * freedom,
+            hand.at.y + (to.y - hand.at.y) * freedom,
+            hand.at.z + height - bottom - press,
+        ),
+        turn: goal_turn * freedom,
+        jaw: hand.jaw - 0.095,
+        step_across_m: 0.008,
+        step_up_m: 0.005,
+        payload_kg: mass_kg * ((bottom - 0.0005) / 0.002).clamp(0.0, 1.0),
+    }
+}
+
+/// Turn of the hand towards the grip whose wrist roll, once the hand is over the object, is nearest to a quarter turn. The
+/// choice depends on the object alone, so it cannot chatter, and the way there stays inside the roll's limits.
+fn turn_to_grip(arm: &Arm, q: &[f64], candidates: &[f64], over: DVec3) -> f64 {
+    let chain = arm.model.chain_to(arm.tool.link);
+    let Some(&roll) = chain.last() else { return 0.0 };
+    let roll_joint = &arm.model.joints[roll];
+    // With the hand down, the roll turns it one way or the other, depending on which way the joint's axis points.
+    let roll_sign = (arm.model.link_pose(q, roll_joint.link).rotation * roll_joint.axis).z.signum();
+    let axis = pan_axis_m(&arm.model);
+    let heading = |x: f64, y: f64| (x - axis.0).atan2(-(y - axis.1));
+    let tool = arm.model.tool_pose(q, &arm.tool).translation;
+    // How far the pan joint turns the hand on its way over the object, counter-clockwise seen from above.
+    let pan_turn = wrap_angle(heading(over.x, over.y) - heading(tool.x, tool.y));
+    let roll_needed = |turn: f64| wrap_angle(q[roll] + roll_sign * (turn - pan_turn));
+    let best = candidates
+        .iter()
+        .map(|turn| roll_needed(*turn))
+        .min_by(|a, b| {
+            let cost = |need: f64| {
+                let outside = (need - roll_joint.upper + 0.17).max(roll_joint.lower + 0.17 - need).max(0.0);
+                (need - FRAC_PI_2).abs() + 100.0 * outside
+            };
+            cost(*a).total_cmp(&cost(*b))
+        })
+        .unwrap_or(q[roll]);
+    roll_sign * (best - q[roll]) + pan_turn
+}
+
+/// One clipped step of the hand as a joint command with feed-forward of gravity and friction.
+fn move_hand(arm: &Arm, q: &[f64], hand: &Hand, intent: &Intent, speed: f64) -> Vec<f64> {
+    let mut across = (intent.to - hand.at).truncate();
+    across = across.clamp_length_max(intent.step_across_m * speed);
+    let up = (intent.to.z - hand.at.z).clamp(-intent.step_up_m * speed, 1.3 * intent.step_up_m * speed);
+    let turn = intent.turn.clamp(-0.11 * speed, 0.11 * speed);
+    let position = hand.at + DVec3::new(across.x, across.y, up);
+    let wanted = reach(arm, &hand.tool, position, hand.yaw + turn, q);
+    let lead = arm.gravity_lead_rad(q, intent.payload_kg);
+    let friction_lead = 0.8 * arm.servo.friction_nm / arm.stiffness_nm_rad();
+    let gripper = arm.model.gripper_joint();
+    (0..q.len())
+        .map(|joint| {
+            if joint == gripper {
+                let limits = &arm.model.joints[joint];
+                return (q[joint] + (intent.jaw - q[joint]).clamp(-0.15, 0.15)).clamp(limits.lower, limits.upper);
+            }
+            let step = wrap_angle(wanted[joint] - q[joint]).clamp(-0.15, 0.15);
+            // Dry friction swallows small errors; the lead grows smoothly with the step so that the sign may flip.
+            q[joint] + 1.15 * step + lead[joint] + (step / 0.006).tanh() * friction_lead
+        })
+        .collect()
+}
+
+/// Joint angles that bring the tool to a place with the jaws opening towards `yaw`, as upright as the arm's reach allows.
+fn reach(arm: &Arm, tool: &Tool, position: DVec3, yaw: f64, q: &[f64]) -> Vec<f64> {
+    let axis = pan_axis_m(&arm.model);
+    let outward = DVec3::new(position.x - axis.0, position.y - axis.1, 0.0);
+    let tilt = outward_tilt_rad(outward.length());
+    let outward = outward.normalize_or_zero();
+    let settings = IkSettings { max_iterations: 60, tolerance_m: 1.5e-3, ..IkSettings::default() };
+    for extra in [0.0, 0.1, 0.2, -0.1, 0.35] {
+        let (sin, cos) = (tilt + extra).sin_cos();
+        let target = IkTarget {
+            position_m: position,
+            approach: DVec3::NEG_Z * cos + outward * sin,
+            closing: Some(DVec3::new(yaw.cos(), yaw.sin(), 0.0)),
+        };
+        let solution = arm.model.ik(tool, &target, q, &settings);
+        if solution.reached {
+            return solution.q;
+        }
+    }
+    q.to_vec()
+}
