@@ -100,8 +100,7 @@ impl Loaded {
     pub fn new(options: &RunOptions) -> Result<Self, AppError> {
         let scene = load_scene(&options.scene)?;
         let arm: ArmConfig = config::load_named("configs/arm", &options.arm)?;
-        let servo: ServoProfile =
-            config::load_named("configs/servo", options.servo.as_deref().unwrap_or(&arm.servo))?;
+        let servo: ServoProfile = config::load_named("configs/servo", options.servo.as_deref().unwrap_or(&arm.servo))?;
         let physics: PhysicsConfig = config::load_named("configs/physics", &options.physics)?;
         let urdf = match &options.urdf {
             Some(file) => file.clone(),

@@ -123,7 +123,8 @@ impl ArmModel {
         let pivot = jaw.parent_from_link.translation;
         let jaw_com = jaw.parent_from_link.transform_point(jaw.inertial.map_or(DVec3::ZERO, |i| i.com_m));
         let approach = if (jaw_com - pivot).dot(roll) < 0.0 { -roll } else { roll };
-        let across = (jaw.parent_from_link.rotation * jaw_axis).cross(approach).normalize_or(roll.any_orthonormal_vector());
+        let across =
+            (jaw.parent_from_link.rotation * jaw_axis).cross(approach).normalize_or(roll.any_orthonormal_vector());
         let closing = if jaw_com.dot(across) > 0.0 { -across } else { across };
         Tool { link: hand, point_m: approach * (pivot.dot(approach) + 0.073), approach, closing }
     }
@@ -187,7 +188,8 @@ impl ArmModel {
             for (index, &joint) in chain.iter().enumerate() {
                 let limits = &self.joints[joint];
                 let margin = settings.limit_margin_rad.min(0.5 * (limits.upper - limits.lower));
-                let next = (q[joint] + step[index].clamp(-0.3, 0.3)).clamp(limits.lower + margin, limits.upper - margin);
+                let next =
+                    (q[joint] + step[index].clamp(-0.3, 0.3)).clamp(limits.lower + margin, limits.upper - margin);
                 moved = moved.max((next - q[joint]).abs());
                 q[joint] = next;
             }
@@ -353,7 +355,10 @@ mod tests {
         let tool = tool(&model);
         assert_eq!(model.links[tool.link].name, "gripper");
         assert!((tool.point_m - DVec3::new(0.0, -0.0974, 0.0)).length() < 1e-9, "{tool:?}");
-        assert!((tool.approach - DVec3::NEG_Y).length() < 1e-9 && (tool.closing - DVec3::X).length() < 1e-9, "{tool:?}");
+        assert!(
+            (tool.approach - DVec3::NEG_Y).length() < 1e-9 && (tool.closing - DVec3::X).length() < 1e-9,
+            "{tool:?}"
+        );
     }
 
     #[test]

@@ -85,7 +85,10 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
     }
     say(format!("whole application, one core, control at {} Hz, physics \"{}\"", figures.control_hz, figures.physics))?;
     for case in &figures.ticks_per_second {
-        say(format!("  {:<32} {:>8.0} ticks/s  {:>5.0} x real time", case.case, case.ticks_per_second, case.times_real_time))?;
+        say(format!(
+            "  {:<32} {:>8.0} ticks/s  {:>5.0} x real time",
+            case.case, case.ticks_per_second, case.times_real_time
+        ))?;
     }
     say(format!("  {:<32} {:>8.3} s", "files to first tick", figures.start_to_first_tick_s))?;
     if let Some(memory) = figures.memory_per_world_mib {

@@ -89,9 +89,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let count = reports.len() as u64;
     let successes = reports.iter().filter(|report| report.success).count() as u64;
     let ticks: u64 = reports.iter().map(|report| report.ticks).sum();
-    let strict = matches!(scene.task, crate::config::TaskConfig::MoveT { .. }).then(|| {
-        reports.iter().filter(|report| report.score >= crate::task::STRICT_COVERAGE).count() as u64
-    });
+    let strict = matches!(scene.task, crate::config::TaskConfig::MoveT { .. })
+        .then(|| reports.iter().filter(|report| report.score >= crate::task::STRICT_COVERAGE).count() as u64);
     let summary = Summary {
         episodes: count,
         successes,

@@ -246,9 +246,7 @@ impl PhysicsBundle {
                 .limits(JointAxis::AngX, [joint.lower as f32, joint.upper as f32])
                 .build();
             let (first, second) = (body_of_link[parent], body_of_link[joint.link]);
-            joints.push(
-                self.joints.multibody_joints.insert(first, second, data, true).ok_or_else(error)?,
-            );
+            joints.push(self.joints.multibody_joints.insert(first, second, data, true).ok_or_else(error)?);
         }
         if let Some(first) = joints.first() {
             let (multibody, _) = self
@@ -289,9 +287,11 @@ impl PhysicsBundle {
     /// Adds a table whose top is z = 0.
     pub fn add_table(&mut self, centre_m: (f64, f64), size_m: (f64, f64), friction: f64) {
         const HALF_THICKNESS_M: f32 = 0.05;
-        let body = self.bodies.bodies.insert(
-            RigidBodyBuilder::fixed().translation(Vector::new(centre_m.0 as f32, centre_m.1 as f32, -HALF_THICKNESS_M)),
-        );
+        let body = self.bodies.bodies.insert(RigidBodyBuilder::fixed().translation(Vector::new(
+            centre_m.0 as f32,
+            centre_m.1 as f32,
+            -HALF_THICKNESS_M,
+        )));
         let collider = ColliderBuilder::cuboid(0.5 * size_m.0 as f32, 0.5 * size_m.1 as f32, HALF_THICKNESS_M)
             .friction(friction as f32)
             .friction_combine_rule(CoefficientCombineRule::Max)
