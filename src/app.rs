@@ -1,7 +1,7 @@
 //! Puts the application together: the only place that adds plugins.
 
 use crate::arm::{ArmModel, UrdfError, load_urdf};
-use crate::backend::sim::{self, RateError, SimJoint, SimSettings};
+use crate::backend::sim::{self, LinkShapes, RateError, ShapeError, SimJoint, SimSettings};
 use crate::config::{self, ArmConfig, ConfigError, PhysicsConfig, Scene, ServoProfile};
 use crate::control::{self, ControlRate};
 use crate::episode::{self, PhysicsEntity};
@@ -60,6 +60,9 @@ pub enum AppError {
     /// The URDF was refused.
     #[error(transparent)]
     Urdf(#[from] UrdfError),
+    /// The arm's collision shapes could not be made.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// Physics and control rate do not fit.
     #[error(transparent)]
     Rate(#[from] RateError),
@@ -76,12 +79,14 @@ pub enum AppError {
 }
 
 /// Everything a run needs, loaded and checked.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Loaded {
     /// The scene.
     pub scene: ActiveScene,
     /// The arm's geometry, facing the scene.
     pub model: Arc<ArmModel>,
+    /// Its collision shapes.
+    pub shapes: LinkShapes,
     /// The arm's set-up.
     pub arm: Arc<ArmConfig>,
     /// Its servos.
@@ -109,9 +114,11 @@ impl Loaded {
         let model = load_urdf(&urdf)?;
         check_arm(&model, &arm, &urdf, options.urdf.is_some())?;
         let rate = ControlRate { hz: options.control_hz };
+        let model = model.facing_the_scene();
         Ok(Self {
             scene,
-            model: Arc::new(model.facing_the_scene()),
+            shapes: LinkShapes::new(&model)?,
+            model: Arc::new(model),
             arm: Arc::new(arm),
             servo: Arc::new(servo),
             sim: SimSettings::new(physics, rate)?,
@@ -164,7 +171,8 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     world.insert_resource(PhysicsEntity(physics));
     let mut commands = world.commands();
     let (model, arm, servo) = (loaded.model.clone(), loaded.arm.clone(), loaded.servo.clone());
-    robot::spawn_arm(&mut commands, model, arm, servo, SimJoint::default());
+    let arm = robot::spawn_arm(&mut commands, model, arm, servo, SimJoint::default());
+    commands.entity(arm).insert(loaded.shapes.clone());
     spawn_props(&mut commands, &loaded.scene.scene);
     world.flush();
 }

@@ -172,8 +172,7 @@ fn start_episode(world: &mut World) {
         change_scene(world, scene);
     }
     let fault = set_up_episode(world, seed, wait).err();
-    if let Some(fault) = &fault {
-        error!("{fault}");
+    if fault.is_some() {
         world.resource_mut::<Episode>().phase = EpisodePhase::Idle;
     }
     world.resource_mut::<EpisodeFault>().0 = fault;

@@ -8,6 +8,7 @@
 pub mod app;
 pub mod arm;
 pub mod backend;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod control;
