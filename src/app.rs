@@ -2,6 +2,7 @@
 
 use crate::arm::{ArmModel, UrdfError, load_urdf};
 use crate::backend::sim::{self, LinkShapes, RateError, ShapeError, SimJoint, SimSettings};
+use crate::camera;
 use crate::config::{self, ArmConfig, ConfigError, PhysicsConfig, Scene, ServoProfile};
 use crate::control::{self, ControlRate};
 use crate::episode::{self, PhysicsEntity};
@@ -164,6 +165,7 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     episode::plugin(app);
     expert::plugin(app);
     teleop::plugin(app);
+    camera::plugin(app);
     app.insert_resource(options.operator);
     app.insert_resource(loaded.scene.clone());
     let world = app.world_mut();
@@ -174,5 +176,6 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     let arm = robot::spawn_arm(&mut commands, model, arm, servo, SimJoint::default());
     commands.entity(arm).insert(loaded.shapes.clone());
     spawn_props(&mut commands, &loaded.scene.scene);
+    camera::spawn_cameras(&mut commands, &loaded.scene.scene.cameras);
     world.flush();
 }

@@ -9,6 +9,7 @@ pub mod app;
 pub mod arm;
 pub mod backend;
 pub mod bus;
+pub mod camera;
 pub mod cli;
 pub mod config;
 pub mod control;

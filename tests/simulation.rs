@@ -2,6 +2,7 @@
 
 use etude::app::{Loaded, RunOptions};
 use etude::arm::{DQuat, DVec3};
+use etude::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use etude::config::{PropShape, TeeSize};
 use etude::control::Control;
 use etude::episode::{Episode, EpisodeRequests};
@@ -454,4 +455,39 @@ fn a_servo_with_play_and_delay_still_does_the_task() {
     let mut headless = Headless::new(&options).unwrap();
     let done = (0..10).filter(|seed| headless.run(*seed).unwrap().success).count();
     assert!(done >= 5, "only {done} of 10");
+}
+
+/// Pictures of all cameras after some ticks of the expert's episode, by name.
+fn pictures(scene: &str, seed: u64, ticks: usize) -> (Vec<(String, CameraFrame)>, u64) {
+    let mut headless = Headless::new(&RunOptions { scene: scene.into(), ..RunOptions::default() }).unwrap();
+    headless.app.insert_resource(CamerasInUse::All);
+    headless.start(seed).unwrap();
+    (0..ticks).for_each(|_| headless.tick());
+    let world = headless.app.world_mut();
+    let mut frames: Vec<_> = world
+        .query::<(&CameraSensor, &CameraFrame)>()
+        .iter(world)
+        .map(|(sensor, frame)| (sensor.config.name.clone(), frame.clone()))
+        .collect();
+    frames.sort_by(|a, b| a.0.cmp(&b.0));
+    (frames, headless.episode().digest())
+}
+
+#[test]
+fn cameras_see_the_task_and_disturb_nothing() {
+    let (frames, digest) = pictures("move_t", 3, 2);
+    let names: Vec<&str> = frames.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["overview", "side", "top", "wrist"]);
+    for (name, frame) in &frames {
+        assert_eq!(frame.rgb.len(), (frame.width * frame.height * 3) as usize);
+        let red = frame.rgb.chunks(3).filter(|p| p[0] > 90 && p[1] < p[0] / 2 && p[2] < p[0] / 2).count();
+        let seen = red as f64 / f64::from(frame.width * frame.height);
+        assert!(seen > 0.004, "{name} sees the T on {:.2} % of its picture", seen * 100.0);
+    }
+    assert_eq!(frames, pictures("move_t", 3, 2).0, "the same episode gives the same pictures");
+    assert_ne!(frames, pictures("move_t", 4, 2).0);
+    let mut blind = Headless::new(&RunOptions::default()).unwrap();
+    blind.start(3).unwrap();
+    (0..2).for_each(|_| blind.tick());
+    assert_eq!(blind.episode().digest(), digest, "looking changes nothing");
 }
