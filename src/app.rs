@@ -113,6 +113,15 @@ impl Loaded {
             None => config::home()?.join(&arm.urdf),
         };
         let model = load_urdf(&urdf)?;
+        info!(
+            "scene {}, arm {}, {} joints, physics {} at {} Hz, control at {} Hz",
+            scene.name,
+            urdf.display(),
+            model.joints.len(),
+            options.physics,
+            physics.step_hz,
+            options.control_hz
+        );
         check_arm(&model, &arm, &urdf, options.urdf.is_some())?;
         let rate = ControlRate { hz: options.control_hz };
         let model = model.facing_the_scene();

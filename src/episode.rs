@@ -221,6 +221,7 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String
         start_targets,
         ..default()
     };
+    debug!("episode {number}, seed {seed}: {start:?}");
     world.trigger(EpisodeStarted { seed });
     Ok(())
 }

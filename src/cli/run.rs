@@ -74,7 +74,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
     let started = Instant::now();
     let mut reports: Vec<EpisodeReport> = Vec::new();
-    for seed in args.seed..args.seed.saturating_add(args.episodes) {
+    for seed in (0..args.episodes).map(|count| args.seed.wrapping_add(count)) {
         let report = headless.run(seed)?;
         if args.json {
             say(to_json(&report))?;
