@@ -15,4 +15,6 @@ pub mod headless;
 pub mod operator;
 pub mod robot;
 pub mod task;
+pub mod ui;
+pub mod window;
 pub mod world;
