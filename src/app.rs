@@ -8,6 +8,7 @@ use crate::episode::{self, PhysicsEntity};
 use crate::operator::Operator;
 use crate::robot;
 use crate::task::expert;
+use crate::teleop;
 use crate::world::{ActiveScene, spawn_props};
 use bevy::prelude::*;
 use std::path::{Path, PathBuf};
@@ -156,6 +157,7 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     sim::plugin(app, loaded.sim.clone());
     episode::plugin(app);
     expert::plugin(app);
+    teleop::plugin(app);
     app.insert_resource(options.operator);
     app.insert_resource(loaded.scene.clone());
     let world = app.world_mut();

@@ -8,13 +8,16 @@
 pub mod app;
 pub mod arm;
 pub mod backend;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod episode;
 pub mod headless;
 pub mod operator;
+pub mod rig;
 pub mod robot;
 pub mod task;
+pub mod teleop;
 pub mod ui;
 pub mod window;
 pub mod world;

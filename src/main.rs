@@ -1,6 +1,15 @@
-//! Etude.
-fn main() {
-    let options = etude::app::RunOptions { scene: std::env::args().nth(1).unwrap_or("move_t".into()), ..Default::default() };
-    let loaded = etude::app::Loaded::new(&options).unwrap();
-    etude::window::open(&loaded, &options, 7);
+//! The `etude` program: parses the command line, calls the library, reports errors at the edge.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match etude::cli::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has had enough, as `head` does: no complaint.
+        Err(etude::cli::CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("etude: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

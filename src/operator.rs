@@ -14,6 +14,11 @@ pub enum Operator {
     Scripted,
 }
 
+/// Set inside Decide of the systems that move arms. They may be unordered among themselves, since never more than one of
+/// them runs in a tick: add each with `.run_if(has_the_arm(..)).ambiguous_with(DriveArms)`.
+#[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DriveArms;
+
 /// Runs a Decide system only while `operator` has the arm.
 pub fn has_the_arm(operator: Operator) -> impl Fn(Option<Res<Operator>>) -> bool + Clone {
     move |present| present.is_some_and(|present| *present == operator)

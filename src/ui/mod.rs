@@ -19,6 +19,7 @@ pub enum UiSystems {
 
 /// Adds all of it.
 pub fn plugin(app: &mut App) {
+    app.init_schedule(bevy_egui::EguiPrimaryContextPass);
     app.configure_sets(Update, (UiSystems::Act, UiSystems::Present).chain());
     app.add_plugins((matte::plugin, quality::plugin, visuals::plugin, camera_rig::plugin));
 }

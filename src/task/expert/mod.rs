@@ -6,7 +6,7 @@ pub use grip::{GripJob, GripPhase, grip_and_place};
 
 use crate::config::{PropShape, Scene, TaskConfig};
 use crate::control::{Control, ControlSystems};
-use crate::operator::{Operator, has_the_arm};
+use crate::operator::{DriveArms, Operator, has_the_arm};
 use crate::robot::{Arm, JointCommand, JointState};
 use crate::world::{ActiveScene, PropBody, PropState};
 use bevy::prelude::*;
@@ -24,7 +24,14 @@ impl Default for ExpertSpeed {
 /// Adds the experts.
 pub fn plugin(app: &mut App) {
     app.init_resource::<ExpertSpeed>();
-    app.add_systems(Control, drive.in_set(ControlSystems::Decide).run_if(has_the_arm(Operator::Scripted)));
+    app.add_systems(
+        Control,
+        drive
+            .in_set(ControlSystems::Decide)
+            .in_set(DriveArms)
+            .ambiguous_with(DriveArms)
+            .run_if(has_the_arm(Operator::Scripted)),
+    );
 }
 
 /// The job of a scene's expert, and the prop it is about; `None` where a scene has nothing to do.

@@ -1,0 +1,174 @@
+//! `etude bench`: the program's own speed on this machine.
+
+use super::{CliError, progress_bar, say};
+use crate::app::RunOptions;
+use crate::arm::DVec3;
+use crate::headless::Headless;
+use crate::operator::Operator;
+use crate::teleop::TeleopInput;
+use clap::Args;
+use serde::Serialize;
+use std::time::{Duration, Instant};
+
+/// Options of `etude bench`.
+#[derive(Args, Debug)]
+pub(super) struct BenchArgs {
+    /// Time for each case, s.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// Physics settings: a name in configs/physics/ or a .ron file.
+    #[arg(long, default_value = "fast", value_name = "NAME")]
+    physics: String,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured.
+#[derive(Serialize)]
+struct Figures {
+    /// Control rate of all cases, Hz.
+    control_hz: u32,
+    physics: String,
+    /// Load of the machine over the last minute when the benchmark began, if the system tells it.
+    load_average: Option<f64>,
+    ticks_per_second: Vec<Case>,
+    /// Loading all files, building the world and making the first tick, s.
+    start_to_first_tick_s: f64,
+    /// Memory of one headless world, MiB, if the system tells it.
+    memory_per_world_mib: Option<f64>,
+}
+
+/// Control ticks per second of the whole application on one core.
+#[derive(Serialize)]
+struct Case {
+    case: &'static str,
+    ticks_per_second: f64,
+    /// How many times faster than real time.
+    times_real_time: f64,
+}
+
+pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
+    if !(args.seconds.is_finite() && (0.1..=600.0).contains(&args.seconds)) {
+        return Err(CliError::Usage(format!("--seconds {}: give a number from 0.1 to 600", args.seconds)));
+    }
+    let cases: [(&'static str, &str, Drive); 4] = [
+        ("arm and resting cube", "pick_place", Drive::Nobody),
+        ("pick-and-place by the expert", "pick_place", Drive::Expert),
+        ("Move-T by the expert", "move_t", Drive::Expert),
+        ("pushing the T to and fro", "move_t", Drive::Push),
+    ];
+    let load_average = load_average();
+    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(cases.len() as u64, "cases") };
+    let mut figures = Vec::new();
+    for (case, scene, drive) in cases {
+        bar.set_message(case);
+        let rate = ticks_per_second(scene, &args.physics, drive, Duration::from_secs_f64(args.seconds))?;
+        figures.push(Case { case, ticks_per_second: rate, times_real_time: rate / 30.0 });
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let began = Instant::now();
+    let mut first = Headless::new(&options("move_t", &args.physics, Operator::Scripted))?;
+    first.start(0)?;
+    let start_to_first_tick_s = began.elapsed().as_secs_f64();
+    let figures = Figures {
+        control_hz: 30,
+        physics: args.physics.clone(),
+        load_average,
+        ticks_per_second: figures,
+        start_to_first_tick_s,
+        memory_per_world_mib: memory_per_world_mib(&args.physics)?,
+    };
+    if args.json {
+        return say(serde_json::to_string(&figures).unwrap_or_default());
+    }
+    say(format!("whole application, one core, control at {} Hz, physics \"{}\"", figures.control_hz, figures.physics))?;
+    for case in &figures.ticks_per_second {
+        say(format!("  {:<32} {:>8.0} ticks/s  {:>5.0} x real time", case.case, case.ticks_per_second, case.times_real_time))?;
+    }
+    say(format!("  {:<32} {:>8.3} s", "files to first tick", figures.start_to_first_tick_s))?;
+    if let Some(memory) = figures.memory_per_world_mib {
+        say(format!("  {:<32} {memory:>8.1} MiB", "memory of a headless world"))?;
+    }
+    if let Some(load) = figures.load_average {
+        say(format!("  {:<32} {load:>8.2}", "load of the machine before"))?;
+    }
+    Ok(())
+}
+
+/// Who moves the arm in a case.
+#[derive(Clone, Copy, PartialEq)]
+enum Drive {
+    Nobody,
+    Expert,
+    Push,
+}
+
+fn options(scene: &str, physics: &str, operator: Operator) -> RunOptions {
+    RunOptions { scene: scene.into(), physics: physics.into(), operator, ..RunOptions::default() }
+}
+
+fn ticks_per_second(scene: &str, physics: &str, drive: Drive, time: Duration) -> Result<f64, CliError> {
+    let operator = match drive {
+        Drive::Nobody => Operator::Nobody,
+        Drive::Expert => Operator::Scripted,
+        Drive::Push => Operator::Human,
+    };
+    let mut headless = Headless::new(&options(scene, physics, operator))?;
+    let mut seed = 0;
+    headless.start(seed)?;
+    let (mut ticks, began) = (0u64, Instant::now());
+    let mut in_episode = 0u64;
+    while began.elapsed() < time {
+        for _ in 0..32 {
+            if drive == Drive::Push {
+                push(&mut headless, in_episode);
+            }
+            headless.tick();
+            ticks += 1;
+            in_episode += 1;
+        }
+        // A resting cube stays; the others go on to the next start, as they would in use.
+        if drive != Drive::Nobody && (headless.episode().outcome().is_some() || in_episode > 480) {
+            seed += 1;
+            in_episode = 0;
+            headless.start(seed)?;
+        }
+    }
+    Ok(ticks as f64 / began.elapsed().as_secs_f64())
+}
+
+/// A person's hand with closed fingers sweeps through the middle of the table, to and fro, low enough to push the T.
+fn push(headless: &mut Headless, tick: u64) {
+    let phase = (tick % 120) as f64 / 120.0;
+    let sweep = 4.0 * (phase - 0.5).abs() - 1.0;
+    let target = DVec3::new(0.09 * sweep, -0.215 + 0.03 * (tick / 120 % 3) as f64 - 0.03, 0.019);
+    let mut input = headless.app.world_mut().resource_mut::<TeleopInput>();
+    *input = TeleopInput { drag_target_m: Some(target), gripper: -1.0, speed: 1.0, ..TeleopInput::default() };
+}
+
+/// Resident memory of one more headless world, averaged over eight.
+fn memory_per_world_mib(physics: &str) -> Result<Option<f64>, CliError> {
+    const WORLDS: usize = 8;
+    let Some(before) = resident_mib() else { return Ok(None) };
+    let mut worlds = Vec::new();
+    for seed in 0..WORLDS {
+        let mut world = Headless::new(&options("pick_place", physics, Operator::Scripted))?;
+        world.start(seed as u64)?;
+        (0..60).for_each(|_| world.tick());
+        worlds.push(world);
+    }
+    Ok(resident_mib().map(|after| (after - before) / WORLDS as f64))
+}
+
+fn resident_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    let kib: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+fn load_average() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
