@@ -1,7 +1,6 @@
 //! `etude practise`: the practice window, or, where there is none, the same task headless.
 
-use super::{CliError, WorldArgs, say};
-use crate::headless::Headless;
+use super::{CliError, WorldArgs};
 use crate::operator::Operator;
 use clap::{Args, Parser};
 
@@ -31,9 +30,10 @@ impl Default for PractiseArgs {
 pub(super) struct ScreenshotArgs {}
 
 pub(super) fn practise(args: &PractiseArgs, _verbose: u8) -> Result<(), CliError> {
-    let mut headless = Headless::new(&args.world.options(Operator::Scripted))?;
-    let report = headless.run(args.seed)?;
-    say(format!("{}: score {:.3} after {:.1} s", headless.scene().title, report.score, report.seconds))
+    let options = args.world.options(Operator::Scripted);
+    let loaded = crate::app::Loaded::new(&options)?;
+    crate::window::open(&loaded, &options, args.seed);
+    Ok(())
 }
 
 pub(super) fn screenshot(_: &ScreenshotArgs, _verbose: u8) -> Result<(), CliError> {
