@@ -1,8 +1,7 @@
 //! The practice window: the core's control tick driven by the clock on the wall, and Bevy's renderer around it.
 
 use crate::app::{self, Loaded, RunOptions};
-use crate::control::Control;
-use crate::episode::{Episode, EpisodePhase, EpisodeRequests};
+use crate::episode::EpisodeRequests;
 use crate::ui::camera_rig::MainCamera;
 use crate::ui::quality::Quality;
 use bevy::prelude::*;
@@ -17,6 +16,10 @@ const TICKS_PER_FRAME: u32 = 2;
 /// Adds core and presentation to an application that can already draw.
 pub fn add_practice(app: &mut App, loaded: &Loaded, options: &RunOptions, seed: u64) {
     app::add_core(app, loaded, options);
+    app.add_plugins(crate::trace::plugin);
+    app.insert_resource(crate::ui::actions::Session::new(&loaded.scene.name));
+    app.insert_resource(crate::ui::ghost::ExpertOptions(options.clone()));
+    app.insert_resource(crate::ui::attempts::Book(crate::scores::ScoreBook::of_user()));
     app.add_plugins(crate::ui::plugin);
     let tick_s = loaded.rate.tick_s();
     app.insert_resource(Time::<Fixed>::from_seconds(tick_s));
@@ -24,16 +27,8 @@ pub fn add_practice(app: &mut App, loaded: &Loaded, options: &RunOptions, seed: 
     virtual_time.set_max_delta(Duration::from_secs_f64(tick_s * f64::from(TICKS_PER_FRAME)));
     app.insert_resource(virtual_time);
     app.world_mut().resource_mut::<EpisodeRequests>().start = Some(seed);
-    app.add_systems(FixedUpdate, run_tick);
-}
-
-/// One control tick, while there is something to simulate.
-fn run_tick(world: &mut World) {
-    let over = matches!(world.resource::<Episode>().phase, EpisodePhase::Done(_) | EpisodePhase::Idle);
-    if over && world.resource::<EpisodeRequests>().start.is_none() {
-        return;
-    }
-    world.run_schedule(Control);
+    app.world_mut().resource_mut::<EpisodeRequests>().wait_for_movement = options.operator == crate::operator::Operator::Human;
+    app.add_systems(FixedUpdate, crate::ui::actions::tick);
 }
 
 /// Opens the window and stays until it is closed.

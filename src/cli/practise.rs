@@ -30,7 +30,7 @@ impl Default for PractiseArgs {
 pub(super) struct ScreenshotArgs {}
 
 pub(super) fn practise(args: &PractiseArgs, _verbose: u8) -> Result<(), CliError> {
-    let options = args.world.options(Operator::Scripted);
+    let options = args.world.options(Operator::Human);
     let loaded = crate::app::Loaded::new(&options)?;
     crate::window::open(&loaded, &options, args.seed);
     Ok(())

@@ -153,12 +153,13 @@ fn steer(
     egui: Res<EguiWantsInput>,
     windows: Query<&Window>,
 ) {
-    if egui.wants_any_pointer_input() {
+    // While the hand is dragged, wheel and buttons are its own.
+    if egui.wants_any_pointer_input() || rig.left_button_taken {
         return;
     }
     let height = windows.iter().next().map_or(720.0, |window| window.height().max(1.0));
     let shift = keys.pressed(KeyCode::ShiftLeft) || keys.pressed(KeyCode::ShiftRight);
-    let left = buttons.pressed(MouseButton::Left) && !rig.left_button_taken;
+    let left = buttons.pressed(MouseButton::Left);
     let pan = buttons.pressed(MouseButton::Middle) || (buttons.pressed(MouseButton::Right) && shift);
     if motion.delta != Vec2::ZERO {
         if pan {

@@ -204,21 +204,22 @@ fn drop_orphans(
 }
 
 /// Share of the present tick that has passed, for drawing between ticks.
-pub fn share_of_tick(time: &Time<Fixed>, episode: &Episode) -> f32 {
+pub fn share_of_tick(time: &Time<Fixed>, clock: &Time<Virtual>, episode: &Episode) -> f32 {
     match episode.phase {
-        EpisodePhase::Ready | EpisodePhase::Running => time.overstep_fraction().clamp(0.0, 1.0),
-        // No tick will come: what is drawn stands where it is.
-        EpisodePhase::Idle | EpisodePhase::Done(_) => 1.0,
+        EpisodePhase::Ready | EpisodePhase::Running if !clock.is_paused() => time.overstep_fraction().clamp(0.0, 1.0),
+        // No tick will come by itself: what is drawn stands where it is.
+        _ => 1.0,
     }
 }
 
 fn follow(
     time: Res<Time<Fixed>>,
+    clock: Res<Time<Virtual>>,
     episode: Res<Episode>,
     bodies: Query<&WorldPose>,
     mut visuals: Query<(&Follows, &mut Transform)>,
 ) {
-    let share = share_of_tick(&time, &episode);
+    let share = share_of_tick(&time, &clock, &episode);
     for (follows, mut transform) in &mut visuals {
         if let Ok(pose) = bodies.get(follows.0) {
             let next = blend(&pose.before, &pose.now, share);
