@@ -1,0 +1,54 @@
+//! The window's presentation: it reads the core's components and sends requests; the core knows nothing of it.
+
+pub mod actions;
+pub mod attempts;
+pub mod camera_rig;
+pub mod ghost;
+pub mod hands;
+pub mod keys;
+pub mod matte;
+pub mod panels;
+pub mod quality;
+pub mod screenshot;
+pub mod shapes;
+pub mod theme;
+pub mod visuals;
+
+use actions::Session;
+use bevy::prelude::*;
+use bevy_rapier3d::render::{DebugRenderContext, DebugRenderMode, RapierDebugRenderPlugin};
+
+/// Order of the window's systems within a frame, after the control ticks.
+#[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UiSystems {
+    /// Actions from keys and buttons take effect.
+    Act,
+    /// Visuals, camera, light and books follow the state.
+    Present,
+}
+
+/// Adds all of it.
+pub fn plugin(app: &mut App) {
+    app.configure_sets(Update, (UiSystems::Act, UiSystems::Present).chain());
+    app.add_plugins((
+        actions::plugin,
+        hands::plugin,
+        matte::plugin,
+        quality::plugin,
+        visuals::plugin,
+        camera_rig::plugin,
+        ghost::plugin,
+        attempts::plugin,
+        screenshot::plugin,
+        panels::plugin,
+    ));
+    let mode = DebugRenderMode::COLLIDER_SHAPES;
+    app.add_plugins(RapierDebugRenderPlugin { enabled: false, mode, ..default() });
+    app.add_systems(Update, show_shapes.in_set(UiSystems::Present));
+}
+
+fn show_shapes(session: Res<Session>, mut debug: ResMut<DebugRenderContext>) {
+    if debug.enabled != session.shapes {
+        debug.enabled = session.shapes;
+    }
+}

@@ -1,0 +1,57 @@
+//! The panels, one file each: they read the state and write [`super::actions::Action`]s, nothing else.
+
+mod arm;
+mod banner;
+mod cameras;
+mod controls;
+mod help;
+mod settings;
+mod task;
+
+pub use cameras::{CameraPicture, CameraPictures};
+pub use settings::AdapterName;
+
+use super::actions::Session;
+use super::theme;
+use bevy::prelude::*;
+use bevy_egui::{EguiContexts, EguiPrimaryContextPass};
+
+/// Distance of cards from the window's edge, points.
+const EDGE: f32 = 12.0;
+
+/// Adds the panels.
+pub fn plugin(app: &mut App) {
+    app.init_resource::<AdapterName>().init_resource::<CameraPictures>();
+    app.add_systems(
+        EguiPrimaryContextPass,
+        (
+            prepare,
+            (task::show, arm::show, controls::show, cameras::show).chain().run_if(|s: Res<Session>| s.panels),
+            banner::show,
+            help::show,
+        )
+            .chain(),
+    );
+}
+
+/// Theme and scale; keeps the keyboard for the arm.
+fn prepare(mut contexts: EguiContexts, mut themed: Local<bool>) -> Result {
+    let ctx = contexts.ctx_mut()?;
+    if !*themed {
+        theme::apply(ctx);
+        *themed = true;
+    }
+    // In points of the present scale; the product is the size in logical pixels, which does not change with it.
+    let size = ctx.content_rect().size() * ctx.zoom_factor();
+    let wanted = (theme::scale_of(size.x, size.y) * 20.0).round() / 20.0;
+    if (ctx.zoom_factor() - wanted).abs() > 0.01 {
+        ctx.set_zoom_factor(wanted);
+    }
+    // Tab would walk the focus through the buttons and take the keys away from the arm.
+    if !ctx.text_edit_focused()
+        && let Some(focused) = ctx.memory(|memory| memory.focused())
+    {
+        ctx.memory_mut(|memory| memory.surrender_focus(focused));
+    }
+    Ok(())
+}
