@@ -1,5 +1,7 @@
 //! The simulated arm against reference measurements, and whole episodes.
 
+use bevy::prelude::*;
+use bevy::time::TimeUpdateStrategy;
 use etude::app::{Loaded, RunOptions};
 use etude::arm::{DQuat, DVec3};
 use etude::camera::{CameraFrame, CameraSensor, CamerasInUse};
@@ -490,4 +492,29 @@ fn cameras_see_the_task_and_disturb_nothing() {
     blind.start(3).unwrap();
     (0..2).for_each(|_| blind.tick());
     assert_eq!(blind.episode().digest(), digest, "looking changes nothing");
+}
+
+#[test]
+fn the_window_runs_the_same_episode() {
+    let options = RunOptions::default();
+    let loaded = loaded(&options);
+    let mut app = App::new();
+    app.add_plugins(MinimalPlugins);
+    etude::app::add_core(&mut app, &loaded, &options);
+    app.add_plugins(etude::trace::plugin);
+    etude::window::add_clock(&mut app, loaded.rate);
+    // Frames of very different length, as on a busy machine: some without a tick, some with two.
+    let frames_ms = [16, 40, 7, 90, 33, 3, 250, 16];
+    app.world_mut().resource_mut::<EpisodeRequests>().start = Some(12);
+    for frame in 0..2000 {
+        let length = std::time::Duration::from_millis(frames_ms[frame % frames_ms.len()]);
+        app.insert_resource(TimeUpdateStrategy::ManualDuration(length));
+        app.update();
+        if app.world().resource::<Episode>().outcome().is_some() {
+            break;
+        }
+    }
+    let episode = app.world().resource::<Episode>();
+    assert!(episode.outcome().is_some_and(|outcome| outcome.success), "{:?}", episode.phase);
+    assert_eq!(format!("{:016x}", episode.digest()), digests(&options, [12])[0]);
 }

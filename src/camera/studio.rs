@@ -179,6 +179,9 @@ impl Studio {
             let pose = Pose::new(pose.rotation.as_quat(), pose.translation.as_vec3());
             let [r, g, b, _] = visual.colour_srgba;
             self.add_part(mesh, entity, pose, linear((r, g, b)));
+            if let Some(part) = self.scene.instances.last_mut() {
+                part.is_static = model.chain_to(link).is_empty();
+            }
         }
         Ok(())
     }

@@ -12,6 +12,8 @@
 //!
 //! Frames: the world has z up. Cameras use the optical convention of robotics: x right, y down, z forward.
 
+#![allow(clippy::needless_range_loop, reason = "loops over lanes and channels index several arrays at once")]
+
 mod error;
 mod fill;
 mod ground;
