@@ -80,7 +80,7 @@ pub enum AppError {
 }
 
 /// Everything a run needs, loaded and checked.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// The scene.
     pub scene: ActiveScene,

@@ -86,8 +86,7 @@ impl ArmModel {
         for link in &self.links {
             let mut local = link.parent_from_link;
             if let Some(joint) = link.joint {
-                let joint = (&self.joints[joint], q.get(joint).copied().unwrap_or(0.0));
-                local = local * joint.0.motion(joint.1);
+                local *= self.joints[joint].motion(q.get(joint).copied().unwrap_or(0.0));
             }
             poses.push(link.parent.map_or(local, |parent| poses[parent] * local));
         }
@@ -102,7 +101,7 @@ impl ArmModel {
             let link = &self.links[index];
             let mut local = link.parent_from_link;
             if let Some(joint) = link.joint {
-                local = local * self.joints[joint].motion(q.get(joint).copied().unwrap_or(0.0));
+                local *= self.joints[joint].motion(q.get(joint).copied().unwrap_or(0.0));
             }
             pose = local * pose;
             at = link.parent;

@@ -31,6 +31,13 @@ pub enum ShapeError {
 #[derive(Component, Clone)]
 pub struct LinkShapes(Arc<Vec<Vec<(SharedShape, Pose)>>>);
 
+impl std::fmt::Debug for LinkShapes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts: Vec<usize> = self.0.iter().map(Vec::len).collect();
+        f.debug_tuple("LinkShapes").field(&counts).finish()
+    }
+}
+
 impl LinkShapes {
     /// Reads meshes and makes shapes. Links collide with what their `<collision>` elements say, moving links without any
     /// with what is seen of them. Meshes become convex hulls, those of hand and jaw several convex parts.
