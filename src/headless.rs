@@ -55,8 +55,6 @@ impl Headless {
             app.add_plugins(TaskPoolPlugin::default());
         }
         add_core(&mut app, &loaded, options);
-        app.finish();
-        app.cleanup();
         Ok(Self { app })
     }
 

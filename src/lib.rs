@@ -13,6 +13,7 @@ pub mod camera;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dataset;
 pub mod episode;
 pub mod headless;
 pub mod operator;
