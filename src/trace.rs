@@ -232,9 +232,12 @@ pub fn plugin(app: &mut App) {
          rate: Res<ControlRate>,
          scene: Res<ActiveScene>,
          arms: Query<&Arm>,
-         props: Query<(), With<PropBody>>| {
-            let joints = arms.iter().next().map_or(0, |arm| arm.joints.len());
-            *trace = Trace::new(&scene.name, start.seed, rate.hz, joints, props.iter().count());
+         states: Query<&JointState>,
+         props: Query<(&PropBody, &PropState)>| {
+            let Some(arm) = arms.iter().next() else { return };
+            let (q, poses) = (arm.positions_rad(&states), poses_of(&props));
+            *trace = Trace::new(&scene.name, start.seed, rate.hz, q.len(), poses.len());
+            trace.note(0, 0.0, &q, &poses);
         },
     );
 }
@@ -247,11 +250,15 @@ fn record(
     props: Query<(&PropBody, &PropState)>,
 ) {
     let Some(arm) = arms.iter().next() else { return };
+    let q = arm.positions_rad(&states);
+    trace.note(episode.clock_ticks as usize, episode.score.value as f32, &q, &poses_of(&props));
+}
+
+/// Poses of all objects, in the scene's order.
+fn poses_of(props: &Query<(&PropBody, &PropState)>) -> Vec<Pose> {
     let mut poses: Vec<(usize, Pose)> = props.iter().map(|(prop, state)| (prop.index, state.motion.pose)).collect();
     poses.sort_unstable_by_key(|(index, _)| *index);
-    let poses: Vec<Pose> = poses.into_iter().map(|(_, pose)| pose).collect();
-    let q = arm.positions_rad(&states);
-    trace.note(episode.clock_ticks as usize, episode.score.value as f32, &q, &poses);
+    poses.into_iter().map(|(_, pose)| pose).collect()
 }
 
 #[cfg(test)]

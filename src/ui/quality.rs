@@ -2,6 +2,7 @@
 //! drivers draw [`Matte`] surfaces with flat shadows, which look alike at a tenth of the price.
 
 use super::matte::Matte;
+use super::shapes;
 use crate::config::LightConfig;
 use crate::world::ActiveScene;
 use bevy::core_pipeline::tonemapping::Tonemapping;
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 /// Height of flat shadows above the table, m: below the marks, which stay bright in the shade.
 const SHADOW_HEIGHT_M: f32 = 0.0002;
+/// Detail of flat shadows, m.
+const SHADOW_GRID_M: f32 = 0.005;
 /// Light that flat shadows leave.
 const SHADE: f32 = 0.68;
 /// Illuminance of a sun of strength 1, lux.
@@ -149,6 +152,7 @@ fn dress(
     mut commands: Commands,
     quality: Res<Quality>,
     scene: Option<Res<ActiveScene>>,
+    mut meshes: ResMut<Assets<Mesh>>,
     mut mattes: ResMut<Assets<Matte>>,
     mut standards: ResMut<Assets<StandardMaterial>>,
     looks: Query<(Entity, Ref<Look>, &Mesh3d)>,
@@ -194,9 +198,10 @@ fn dress(
             visual.insert(MeshMaterial3d(mattes.add(matte(look.colour.to_linear(), false))));
             if look.casts {
                 let material = shadow_material.get_or_insert_with(|| mattes.add(flat.clone())).clone();
+                let coarse = meshes.get(&mesh.0).and_then(|mesh| shapes::coarse(mesh, SHADOW_GRID_M));
                 commands.spawn((
                     FlatShadow,
-                    mesh.clone(),
+                    coarse.map_or_else(|| mesh.clone(), |coarse| Mesh3d(meshes.add(coarse))),
                     MeshMaterial3d(material),
                     Transform::default(),
                     Visibility::default(),

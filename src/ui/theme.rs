@@ -1,7 +1,7 @@
 //! Colours, type and cards of the panels.
 
 use bevy_egui::egui::{
-    self, Align2, Color32, Context, CornerRadius, FontId, Frame, Id, Margin, RichText, Shadow, Stroke, TextStyle, Ui,
+    self, Align2, Color32, Context, CornerRadius, FontId, Frame, Id, Margin, RichText, Stroke, TextStyle, Ui,
     Vec2,
 };
 
@@ -73,10 +73,9 @@ pub fn apply(ctx: &Context) {
 /// Frame of a card.
 pub fn card() -> Frame {
     Frame::new()
-        .fill(CARD.gamma_multiply(0.94))
+        .fill(CARD)
         .corner_radius(CornerRadius::same(9))
         .inner_margin(Margin::symmetric(12, 10))
-        .shadow(Shadow { offset: [0, 2], blur: 0, spread: 0, color: Color32::from_black_alpha(60) })
 }
 
 /// A card that sticks to a place in the window.
