@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn an_episode_is_traced_to_its_end() {
         let mut headless = Headless::new(&RunOptions::default()).unwrap();
-        headless.app.add_plugins(plugin);
+        plugin(&mut headless.app);
         let report = headless.run(3).unwrap();
         let trace = headless.app.world().resource::<Trace>();
         assert!((trace.seconds() - report.seconds).abs() < 1e-9, "{} {}", trace.seconds(), report.seconds);

@@ -152,7 +152,7 @@ fn my_best(book: &Book, task: &str, seed: u64) -> (Option<Trace>, String) {
 
 fn run_expert(options: &RunOptions, scene: &ActiveScene, seed: u64, speed: ExpertSpeed) -> Result<Trace, String> {
     let mut headless = Headless::new(options).map_err(|fault| fault.to_string())?;
-    headless.app.add_plugins(trace::plugin);
+    trace::plugin(&mut headless.app);
     headless.app.insert_resource(speed);
     headless.app.insert_resource(scene.clone());
     headless.run(seed).map_err(|fault| fault.to_string())?;
