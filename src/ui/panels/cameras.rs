@@ -9,6 +9,9 @@ use bevy_egui::egui::{self, Align2, ColorImage, Id, TextureHandle, TextureOption
 /// Width of a picture on the screen, points.
 const WIDTH: f32 = 168.0;
 
+/// Room for the bar of buttons, points.
+const ABOVE_CONTROLS: f32 = 46.0;
+
 /// The latest picture of a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CameraPicture {
@@ -53,13 +56,17 @@ pub(super) fn show(
             }
         }
     }
-    egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, [-EDGE, -EDGE]).show(&ctx, |ui| {
+    egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, [-EDGE, -EDGE - ABOVE_CONTROLS]).show(&ctx, |ui| {
         theme::card().inner_margin(egui::Margin::same(8)).show(ui, |ui| {
-            for (picture, texture) in whole.iter().zip(textures.iter()) {
-                let height = WIDTH * picture.height as f32 / picture.width as f32;
-                ui.label(theme::faint(picture.name.as_str()));
-                ui.image((texture.id(), Vec2::new(WIDTH, height.min(WIDTH))));
-            }
+            ui.horizontal(|ui| {
+                for (picture, texture) in whole.iter().zip(textures.iter()) {
+                    let height = WIDTH * picture.height as f32 / picture.width as f32;
+                    ui.vertical(|ui| {
+                        ui.label(theme::faint(picture.name.as_str()));
+                        ui.image((texture.id(), Vec2::new(WIDTH, height.min(WIDTH))));
+                    });
+                }
+            });
         });
     });
     Ok(())
