@@ -1,7 +1,8 @@
 //! Puts the application together: the only place that adds plugins.
 
 use crate::arm::{ArmModel, UrdfError, load_urdf};
-use crate::backend::sim::{self, RateError, SimJoint, SimSettings};
+use crate::backend::sim::{self, LinkShapes, RateError, ShapeError, SimJoint, SimSettings};
+use crate::camera;
 use crate::config::{self, ArmConfig, ConfigError, PhysicsConfig, Scene, ServoProfile};
 use crate::control::{self, ControlRate};
 use crate::episode::{self, PhysicsEntity};
@@ -60,6 +61,9 @@ pub enum AppError {
     /// The URDF was refused.
     #[error(transparent)]
     Urdf(#[from] UrdfError),
+    /// The arm's collision shapes could not be made.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
     /// Physics and control rate do not fit.
     #[error(transparent)]
     Rate(#[from] RateError),
@@ -82,6 +86,8 @@ pub struct Loaded {
     pub scene: ActiveScene,
     /// The arm's geometry, facing the scene.
     pub model: Arc<ArmModel>,
+    /// Its collision shapes.
+    pub shapes: LinkShapes,
     /// The arm's set-up.
     pub arm: Arc<ArmConfig>,
     /// Its servos.
@@ -100,19 +106,29 @@ impl Loaded {
     pub fn new(options: &RunOptions) -> Result<Self, AppError> {
         let scene = load_scene(&options.scene)?;
         let arm: ArmConfig = config::load_named("configs/arm", &options.arm)?;
-        let servo: ServoProfile =
-            config::load_named("configs/servo", options.servo.as_deref().unwrap_or(&arm.servo))?;
+        let servo: ServoProfile = config::load_named("configs/servo", options.servo.as_deref().unwrap_or(&arm.servo))?;
         let physics: PhysicsConfig = config::load_named("configs/physics", &options.physics)?;
         let urdf = match &options.urdf {
             Some(file) => file.clone(),
             None => config::home()?.join(&arm.urdf),
         };
         let model = load_urdf(&urdf)?;
+        info!(
+            "scene {}, arm {}, {} joints, physics {} at {} Hz, control at {} Hz",
+            scene.name,
+            urdf.display(),
+            model.joints.len(),
+            options.physics,
+            physics.step_hz,
+            options.control_hz
+        );
         check_arm(&model, &arm, &urdf, options.urdf.is_some())?;
         let rate = ControlRate { hz: options.control_hz };
+        let model = model.facing_the_scene();
         Ok(Self {
             scene,
-            model: Arc::new(model.facing_the_scene()),
+            shapes: LinkShapes::new(&model)?,
+            model: Arc::new(model),
             arm: Arc::new(arm),
             servo: Arc::new(servo),
             sim: SimSettings::new(physics, rate)?,
@@ -158,6 +174,7 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     episode::plugin(app);
     expert::plugin(app);
     teleop::plugin(app);
+    camera::plugin(app);
     app.insert_resource(options.operator);
     app.insert_resource(loaded.scene.clone());
     let world = app.world_mut();
@@ -165,7 +182,9 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     world.insert_resource(PhysicsEntity(physics));
     let mut commands = world.commands();
     let (model, arm, servo) = (loaded.model.clone(), loaded.arm.clone(), loaded.servo.clone());
-    robot::spawn_arm(&mut commands, model, arm, servo, SimJoint::default());
+    let arm = robot::spawn_arm(&mut commands, model, arm, servo, SimJoint::default());
+    commands.entity(arm).insert(loaded.shapes.clone());
     spawn_props(&mut commands, &loaded.scene.scene);
+    camera::spawn_cameras(&mut commands, &loaded.scene.scene.cameras);
     world.flush();
 }

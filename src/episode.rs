@@ -1,6 +1,7 @@
 //! Episodes: start, run, end. An episode is determined by scene, seed and operator; nothing else reaches it.
 
 use crate::backend::sim::{self, BodyMotion, SimJoint};
+use crate::camera::{CameraSensor, spawn_cameras};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::robot::{Arm, JointCommand, JointState, JointTarget, WorldPose};
 use crate::task::{TaskScore, judge_task};
@@ -172,8 +173,7 @@ fn start_episode(world: &mut World) {
         change_scene(world, scene);
     }
     let fault = set_up_episode(world, seed, wait).err();
-    if let Some(fault) = &fault {
-        error!("{fault}");
+    if fault.is_some() {
         world.resource_mut::<Episode>().phase = EpisodePhase::Idle;
     }
     world.resource_mut::<EpisodeFault>().0 = fault;
@@ -181,11 +181,13 @@ fn start_episode(world: &mut World) {
 
 /// Replaces table and props; the arm stays.
 fn change_scene(world: &mut World, scene: ActiveScene) {
-    let old: Vec<Entity> = world.query_filtered::<Entity, With<PropBody>>().iter(world).collect();
+    let old: Vec<Entity> =
+        world.query_filtered::<Entity, Or<(With<PropBody>, With<CameraSensor>)>>().iter(world).collect();
     for entity in old {
         world.despawn(entity);
     }
     spawn_props(&mut world.commands(), &scene.scene);
+    spawn_cameras(&mut world.commands(), &scene.scene.cameras);
     world.flush();
     world.insert_resource(scene);
 }
@@ -219,6 +221,7 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String
         start_targets,
         ..default()
     };
+    debug!("episode {number}, seed {seed}: {start:?}");
     world.trigger(EpisodeStarted { seed });
     Ok(())
 }

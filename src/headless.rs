@@ -1,9 +1,9 @@
 //! Runs without a window, as fast as the machine goes.
 
 use crate::app::{AppError, Loaded, RunOptions, add_core};
+use crate::config::Scene;
 use crate::control::{Control, ControlRate};
 use crate::episode::{EndReason, Episode, EpisodeFault, EpisodePhase, EpisodeRequests};
-use crate::config::Scene;
 use crate::world::ActiveScene;
 use bevy::prelude::*;
 use serde::Serialize;
@@ -55,8 +55,6 @@ impl Headless {
             app.add_plugins(TaskPoolPlugin::default());
         }
         add_core(&mut app, &loaded, options);
-        app.finish();
-        app.cleanup();
         Ok(Self { app })
     }
 

@@ -8,9 +8,12 @@
 pub mod app;
 pub mod arm;
 pub mod backend;
+pub mod bus;
+pub mod camera;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dataset;
 pub mod episode;
 pub mod headless;
 pub mod operator;

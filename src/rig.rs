@@ -53,7 +53,7 @@ impl Rig {
         let mut world = World::new();
         let entity = world.spawn_empty().id();
         let mut bundle = PhysicsBundle::new(&physics);
-        bundle.add_arm(entity, &model, &servos, &set_up.q_rad, physics.arm_friction)?;
+        bundle.add_arm(entity, &model, &loaded.shapes, &servos, &set_up.q_rad, physics.arm_friction)?;
         if let Some(friction) = set_up.table_friction {
             bundle.add_table((0.0, -0.2), (1.0, 1.0), friction);
         }

@@ -121,9 +121,16 @@ impl Arm {
     }
 }
 
+/// Set inside Sense in which link poses follow the joints.
+#[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoseLinks;
+
 /// Adds what all arms share: limits and link poses.
 pub fn plugin(app: &mut App) {
-    app.add_systems(Control, pose_links.in_set(ControlSystems::Sense).after(crate::backend::ReadJoints));
+    app.add_systems(
+        Control,
+        pose_links.in_set(ControlSystems::Sense).in_set(PoseLinks).after(crate::backend::ReadJoints),
+    );
     app.add_systems(Control, limit_targets.in_set(ControlSystems::Act).before(crate::backend::SendTargets));
 }
 

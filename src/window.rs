@@ -11,6 +11,7 @@ pub use frames::FrameRate;
 pub use offscreen::{PictureOptions, picture};
 
 use crate::app::{self, Loaded, RunOptions};
+use crate::control::ControlRate;
 use crate::episode::EpisodeRequests;
 use crate::operator::Operator;
 use crate::scores::ScoreBook;
@@ -128,14 +129,19 @@ fn add_practice(app: &mut App, loaded: &Loaded, options: &RunOptions, seed: u64,
     app.insert_resource(Book(book));
     app::add_core(app, loaded, options);
     app.add_plugins((EguiPlugin::default(), crate::trace::plugin, crate::ui::plugin));
-    let tick_s = loaded.rate.tick_s();
+    add_clock(app, loaded.rate);
+    let mut requests = app.world_mut().resource_mut::<EpisodeRequests>();
+    requests.start = Some(seed);
+    requests.wait_for_movement = options.operator == Operator::Human;
+}
+
+/// Drives the control ticks by the clock on the wall.
+pub fn add_clock(app: &mut App, rate: ControlRate) {
+    let tick_s = rate.tick_s();
     app.insert_resource(Time::<Fixed>::from_seconds(tick_s));
     let mut clock = Time::<Virtual>::default();
     clock.set_max_delta(Duration::from_secs_f64(tick_s * f64::from(TICKS_PER_FRAME)));
     app.insert_resource(clock);
-    let mut requests = app.world_mut().resource_mut::<EpisodeRequests>();
-    requests.start = Some(seed);
-    requests.wait_for_movement = options.operator == Operator::Human;
     app.add_systems(FixedUpdate, actions::tick);
 }
 

@@ -1,8 +1,10 @@
 //! The simulated arm against reference measurements, and whole episodes.
 
+use bevy::prelude::*;
+use bevy::time::TimeUpdateStrategy;
 use etude::app::{Loaded, RunOptions};
 use etude::arm::{DQuat, DVec3};
-use etude::backend::sim::Servo;
+use etude::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use etude::config::{PropShape, TeeSize};
 use etude::control::Control;
 use etude::episode::{Episode, EpisodeRequests};
@@ -76,7 +78,9 @@ fn step_responses_follow_the_reference() {
         let mut rig = Rig::new(&loaded, &set_up, |_, servos, _| {
             for servo in servos {
                 // The reference is P = 32 throughout and has no encoder.
-                *servo = Servo { stiffness_nm_rad: 17.8, torque_limit_nm: 3.35, tick_rad: 0.0, ..servo.clone() };
+                servo.stiffness_nm_rad = 17.8;
+                servo.torque_limit_nm = 3.35;
+                servo.tick_rad = 0.0;
             }
         })
         .unwrap();
@@ -158,8 +162,9 @@ fn the_stretched_arm_sags_as_measured_and_feed_forward_lifts_it() {
 
 #[test]
 fn pushes_slide_and_turn_the_tee_as_the_reference_says() {
-    for (file, slide_m, slide_tolerance_m) in [("push_centre.csv", -0.0576, 0.006), ("push_off30.csv", -0.0511, 0.008)]
-    {
+    // How a rigid T's weight is spread over its corners is not determined, and with it how easily it turns: engines differ
+    // by some degrees from each other and from evenly spread pressure, so an off-centre push gets room for that.
+    for (file, slide_m, turn_tolerance_deg) in [("push_centre.csv", -0.0576, 3.0), ("push_off30.csv", -0.0511, 10.0)] {
         let rows: Vec<Vec<f64>> = table(file).iter().map(|row| numbers(row)).collect();
         let tee = TeeSize { stroke_m: 0.025, height_m: 0.020 };
         // The reference tells the bar's centre; our T turns about its centre of area.
@@ -191,8 +196,10 @@ fn pushes_slide_and_turn_the_tee_as_the_reference_says() {
         let bar = pose.transform_point(Vector::new(0.0, lever_m as f32, 0.0));
         let (moved, turned) = (f64::from(bar.y) + 0.24, yaw_rad(&pose));
         let last = rows.last().unwrap();
-        assert!((moved - slide_m).abs() < slide_tolerance_m, "{file}: slid {moved} m instead of {slide_m}");
-        assert!((turned - last[15]).abs() < 6f64.to_radians(), "{file}: turned {turned} instead of {} rad", last[15]);
+        println!("{file}: slid {:.1} mm, turned {:.1} degrees", moved * 1e3, turned.to_degrees());
+        assert!((moved - slide_m).abs() < 0.005, "{file}: slid {moved} m instead of {slide_m}");
+        let miss_deg = (turned - last[15]).to_degrees().abs();
+        assert!(miss_deg < turn_tolerance_deg, "{file}: turned {turned} instead of {} rad", last[15]);
         assert!(pose.translation.z < 0.0105, "{file}: it was lifted");
     }
 }
@@ -242,9 +249,11 @@ fn shaken_grasp(loaded: &Loaded, seed: u64) -> Result<f64, String> {
     let (block, mut job) = job_of(scene).ok_or("no job")?;
     let spec = scene.props.iter().find(|prop| prop.name == block).ok_or("no block")?.clone();
     let start = sample_start(scene, &loaded.model, seed).map_err(|error| error.to_string())?;
-    let set_up = RigSetUp { q_rad: start.q_rad, table_friction: Some(0.5), props: vec![(spec.clone(), start.props[0])] };
+    let set_up =
+        RigSetUp { q_rad: start.q_rad, table_friction: Some(0.5), props: vec![(spec.clone(), start.props[0])] };
     let mut rig = Rig::new(loaded, &set_up, |_, _, _| {}).map_err(|error| error.to_string())?;
-    job.goal_m = (0.0, -0.19);
+    // Far to the other side, so that it is carried high.
+    job.goal_m = (if start.props[0].translation.x > 0.0 { -0.12 } else { 0.12 }, -0.22);
     let tick_s = 1.0 / 30.0;
     let mut lifted = false;
     for _ in 0..200 {
@@ -306,7 +315,9 @@ fn a_grasp_survives_twenty_seconds_of_fast_motion() {
         let workers: Vec<_> = (0..2u64)
             .map(|part| {
                 let loaded = &loaded;
-                scope.spawn(move || (0..50).map(|k| 2 * k + part).map(|s| (s, shaken_grasp(loaded, s))).collect::<Vec<_>>())
+                scope.spawn(move || {
+                    (0..50).map(|k| 2 * k + part).map(|s| (s, shaken_grasp(loaded, s))).collect::<Vec<_>>()
+                })
             })
             .collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
@@ -315,7 +326,11 @@ fn a_grasp_survives_twenty_seconds_of_fast_motion() {
     slips.sort_by(f64::total_cmp);
     let good = slips.iter().filter(|slip| **slip < 0.001).count();
     let failed: Vec<_> = results.iter().filter(|(_, slip)| !slip.as_ref().is_ok_and(|slip| *slip < 0.001)).collect();
-    println!("{good} of 100 within 1 mm, median {:.2} mm, worst kept {:?} m", slips[slips.len() / 2] * 1e3, slips.last());
+    println!(
+        "{good} of 100 within 1 mm, median {:.2} mm, worst kept {:?} m",
+        slips[slips.len() / 2] * 1e3,
+        slips.last()
+    );
     assert!(good >= 95, "only {good} of 100 grasps held within 1 mm: {failed:?}");
 }
 
@@ -346,7 +361,8 @@ fn the_same_seed_gives_the_same_episode() {
 fn experts_do_their_tasks() {
     for (scene, least) in [("move_t", 90), ("pick_place", 95)] {
         let mut headless = Headless::new(&RunOptions { scene: scene.into(), ..RunOptions::default() }).unwrap();
-        let failed: Vec<_> = (0..100).map(|seed| headless.run(seed).unwrap()).filter(|report| !report.success).collect();
+        let failed: Vec<_> =
+            (0..100).map(|seed| headless.run(seed).unwrap()).filter(|report| !report.success).collect();
         println!("{scene}: {} of 100", 100 - failed.len());
         assert!(100 - failed.len() >= least, "{scene}: {failed:?}");
     }
@@ -362,7 +378,7 @@ fn a_snapshot_restores_the_world_exactly() {
     let props = vec![(scene.props[0].clone(), start.props[0])];
     let set_up = RigSetUp { q_rad: start.q_rad, table_friction: Some(0.5), props };
     let mut rig = Rig::new(&loaded, &set_up, |_, _, _| {}).unwrap();
-    let mut act = |rig: &mut Rig, ticks: usize| {
+    let act = |rig: &mut Rig, ticks: usize| {
         for _ in 0..ticks {
             let (q, pose) = (rig.q_rad(), rig.prop(0).pose);
             let (command, _) = grip_and_place(&rig.arm, &job, &q, &pose, 0.02, 1.0);
@@ -433,10 +449,72 @@ fn a_servo_with_play_and_delay_still_does_the_task() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("worn.ron");
     let text = std::fs::read_to_string(etude::config::home().unwrap().join("configs/arm/so100.ron")).unwrap();
-    let text = text.replace("backlash_deg: 0.0", "backlash_deg: 0.5").replace("command_delay_s: 0.0", "command_delay_s: 0.034");
+    let text = text
+        .replace("backlash_deg: 0.0", "backlash_deg: 0.5")
+        .replace("command_delay_s: 0.0", "command_delay_s: 0.034");
     std::fs::write(&file, text).unwrap();
     let options = RunOptions { arm: file.to_string_lossy().into_owned(), ..RunOptions::default() };
     let mut headless = Headless::new(&options).unwrap();
     let done = (0..10).filter(|seed| headless.run(*seed).unwrap().success).count();
     assert!(done >= 5, "only {done} of 10");
+}
+
+/// Pictures of all cameras after some ticks of the expert's episode, by name.
+fn pictures(scene: &str, seed: u64, ticks: usize) -> (Vec<(String, CameraFrame)>, u64) {
+    let mut headless = Headless::new(&RunOptions { scene: scene.into(), ..RunOptions::default() }).unwrap();
+    headless.app.insert_resource(CamerasInUse::All);
+    headless.start(seed).unwrap();
+    (0..ticks).for_each(|_| headless.tick());
+    let world = headless.app.world_mut();
+    let mut frames: Vec<_> = world
+        .query::<(&CameraSensor, &CameraFrame)>()
+        .iter(world)
+        .map(|(sensor, frame)| (sensor.config.name.clone(), frame.clone()))
+        .collect();
+    frames.sort_by(|a, b| a.0.cmp(&b.0));
+    (frames, headless.episode().digest())
+}
+
+#[test]
+fn cameras_see_the_task_and_disturb_nothing() {
+    let (frames, digest) = pictures("move_t", 3, 2);
+    let names: Vec<&str> = frames.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["overview", "side", "top", "wrist"]);
+    for (name, frame) in &frames {
+        assert_eq!(frame.rgb.len(), (frame.width * frame.height * 3) as usize);
+        let red = frame.rgb.chunks(3).filter(|p| p[0] > 90 && p[1] < p[0] / 2 && p[2] < p[0] / 2).count();
+        let seen = red as f64 / f64::from(frame.width * frame.height);
+        assert!(seen > 0.004, "{name} sees the T on {:.2} % of its picture", seen * 100.0);
+    }
+    assert_eq!(frames, pictures("move_t", 3, 2).0, "the same episode gives the same pictures");
+    assert_ne!(frames, pictures("move_t", 4, 2).0);
+    let mut blind = Headless::new(&RunOptions::default()).unwrap();
+    blind.start(3).unwrap();
+    (0..2).for_each(|_| blind.tick());
+    assert_eq!(blind.episode().digest(), digest, "looking changes nothing");
+}
+
+#[test]
+fn the_window_runs_the_same_episode() {
+    let options = RunOptions::default();
+    let loaded = loaded(&options);
+    let mut app = App::new();
+    app.add_plugins(MinimalPlugins);
+    etude::app::add_core(&mut app, &loaded, &options);
+    app.add_plugins(etude::trace::plugin);
+    etude::window::add_clock(&mut app, loaded.rate);
+    // Frames of very different length, as on a busy machine: some without a tick, some with two.
+    let frames_ms = [16, 40, 7, 90, 33, 3, 250, 16];
+    app.world_mut().resource_mut::<EpisodeRequests>().start = Some(12);
+    for frame in 0..2000 {
+        let length = std::time::Duration::from_millis(frames_ms[frame % frames_ms.len()]);
+        app.insert_resource(TimeUpdateStrategy::ManualDuration(length));
+        app.update();
+        if app.world().resource::<Episode>().outcome().is_some() {
+            break;
+        }
+    }
+    let episode = app.world().resource::<Episode>();
+    assert!(episode.outcome().is_some_and(|outcome| outcome.success), "{:?}", episode.phase);
+    assert_eq!(format!("{:016x}", episode.digest()), digests(&options, [12])[0]);
 }

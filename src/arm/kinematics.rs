@@ -86,8 +86,7 @@ impl ArmModel {
         for link in &self.links {
             let mut local = link.parent_from_link;
             if let Some(joint) = link.joint {
-                let joint = (&self.joints[joint], q.get(joint).copied().unwrap_or(0.0));
-                local = local * joint.0.motion(joint.1);
+                local *= self.joints[joint].motion(q.get(joint).copied().unwrap_or(0.0));
             }
             poses.push(link.parent.map_or(local, |parent| poses[parent] * local));
         }
@@ -102,7 +101,7 @@ impl ArmModel {
             let link = &self.links[index];
             let mut local = link.parent_from_link;
             if let Some(joint) = link.joint {
-                local = local * self.joints[joint].motion(q.get(joint).copied().unwrap_or(0.0));
+                local *= self.joints[joint].motion(q.get(joint).copied().unwrap_or(0.0));
             }
             pose = local * pose;
             at = link.parent;
@@ -123,7 +122,8 @@ impl ArmModel {
         let pivot = jaw.parent_from_link.translation;
         let jaw_com = jaw.parent_from_link.transform_point(jaw.inertial.map_or(DVec3::ZERO, |i| i.com_m));
         let approach = if (jaw_com - pivot).dot(roll) < 0.0 { -roll } else { roll };
-        let across = (jaw.parent_from_link.rotation * jaw_axis).cross(approach).normalize_or(roll.any_orthonormal_vector());
+        let across =
+            (jaw.parent_from_link.rotation * jaw_axis).cross(approach).normalize_or(roll.any_orthonormal_vector());
         let closing = if jaw_com.dot(across) > 0.0 { -across } else { across };
         Tool { link: hand, point_m: approach * (pivot.dot(approach) + 0.073), approach, closing }
     }
@@ -187,7 +187,8 @@ impl ArmModel {
             for (index, &joint) in chain.iter().enumerate() {
                 let limits = &self.joints[joint];
                 let margin = settings.limit_margin_rad.min(0.5 * (limits.upper - limits.lower));
-                let next = (q[joint] + step[index].clamp(-0.3, 0.3)).clamp(limits.lower + margin, limits.upper - margin);
+                let next =
+                    (q[joint] + step[index].clamp(-0.3, 0.3)).clamp(limits.lower + margin, limits.upper - margin);
                 moved = moved.max((next - q[joint]).abs());
                 q[joint] = next;
             }
@@ -353,7 +354,10 @@ mod tests {
         let tool = tool(&model);
         assert_eq!(model.links[tool.link].name, "gripper");
         assert!((tool.point_m - DVec3::new(0.0, -0.0974, 0.0)).length() < 1e-9, "{tool:?}");
-        assert!((tool.approach - DVec3::NEG_Y).length() < 1e-9 && (tool.closing - DVec3::X).length() < 1e-9, "{tool:?}");
+        assert!(
+            (tool.approach - DVec3::NEG_Y).length() < 1e-9 && (tool.closing - DVec3::X).length() < 1e-9,
+            "{tool:?}"
+        );
     }
 
     #[test]

@@ -68,11 +68,8 @@ impl TriMesh {
     pub fn with_normals(&self, crease_rad: f32) -> (Vec<[f32; 3]>, Vec<[f32; 3]>) {
         use glamx::Vec3;
         let corner = |index: u32| Vec3::from_array(self.positions_m[index as usize]);
-        let faces: Vec<Vec3> = self
-            .triangles
-            .iter()
-            .map(|&[a, b, c]| (corner(b) - corner(a)).cross(corner(c) - corner(a)))
-            .collect();
+        let faces: Vec<Vec3> =
+            self.triangles.iter().map(|&[a, b, c]| (corner(b) - corner(a)).cross(corner(c) - corner(a))).collect();
         let mut around: Vec<Vec<usize>> = vec![Vec::new(); self.positions_m.len()];
         for (face, triangle) in self.triangles.iter().enumerate() {
             for &index in triangle {
@@ -169,11 +166,8 @@ mod tests {
         let facet = |a: &str, b: &str, c: &str| {
             format!("facet normal 0 0 1\nouter loop\nvertex {a}\nvertex {b}\nvertex {c}\nendloop\nendfacet\n")
         };
-        let text = format!(
-            "solid s\n{}{}endsolid s\n",
-            facet("0 0 0", "1 0 0", "0 1 0"),
-            facet("1 0 0", "1 1 0", "0 1 0")
-        );
+        let text =
+            format!("solid s\n{}{}endsolid s\n", facet("0 0 0", "1 0 0", "0 1 0"), facet("1 0 0", "1 1 0", "0 1 0"));
         let (_folder, path) = write("flat.stl", &text);
         let mesh = TriMesh::load(&path, DVec3::new(1.0, 1.0, -1.0)).unwrap();
         assert_eq!((mesh.positions_m.len(), mesh.triangles.len()), (4, 2));

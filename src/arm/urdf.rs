@@ -45,12 +45,9 @@ pub enum UrdfError {
 /// # Errors
 /// [`UrdfError`] naming the file, the element and the remedy.
 pub fn load_urdf(file: &Path) -> Result<ArmModel, UrdfError> {
-    let text =
-        std::fs::read_to_string(file).map_err(|source| UrdfError::Read { file: file.to_path_buf(), source })?;
-    let robot = urdf_rs::read_from_string(&text).map_err(|error| UrdfError::Xml {
-        file: file.to_path_buf(),
-        message: innermost_message(&error),
-    })?;
+    let text = std::fs::read_to_string(file).map_err(|source| UrdfError::Read { file: file.to_path_buf(), source })?;
+    let robot = urdf_rs::read_from_string(&text)
+        .map_err(|error| UrdfError::Xml { file: file.to_path_buf(), message: innermost_message(&error) })?;
     Reader { file, robot: &robot }.model(&declared_inertials(&text))
 }
 
@@ -132,8 +129,7 @@ impl Reader<'_> {
                     "give it an <inertial> with a positive <mass> in kg and its <inertia>",
                 ));
             }
-            let visuals =
-                link.visual.iter().map(|v| self.visual(&element, v)).collect::<Result<Vec<_>, _>>()?;
+            let visuals = link.visual.iter().map(|v| self.visual(&element, v)).collect::<Result<Vec<_>, _>>()?;
             let shapes = link.collision.iter().map(|c| self.shape(&element, c)).collect::<Result<Vec<_>, _>>()?;
             model.links.push(Link {
                 name: link.name.clone(),
@@ -251,7 +247,8 @@ impl Reader<'_> {
         } else {
             (limit.lower, limit.upper)
         };
-        for (name, value) in [("lower", lower), ("upper", upper), ("effort", limit.effort), ("velocity", limit.velocity)]
+        for (name, value) in
+            [("lower", lower), ("upper", upper), ("effort", limit.effort), ("velocity", limit.velocity)]
         {
             if !value.is_finite() {
                 return Err(self.error(element, format!("<limit {name}=\"{value}\">"), "give a finite number"));
@@ -302,11 +299,7 @@ impl Reader<'_> {
             DVec3::new(i.ixy, i.iyy, i.iyz),
             DVec3::new(i.ixz, i.iyz, i.izz),
         );
-        Ok(Inertial {
-            mass_kg,
-            com_m: pose.translation,
-            inertia_kg_m2: rotation * about_com * rotation.transpose(),
-        })
+        Ok(Inertial { mass_kg, com_m: pose.translation, inertia_kg_m2: rotation * about_com * rotation.transpose() })
     }
 
     fn visual(&self, element: &str, visual: &urdf_rs::Visual) -> Result<Visual, UrdfError> {
@@ -347,14 +340,12 @@ impl Reader<'_> {
                     positive("size z", size[2])?,
                 ),
             },
-            urdf_rs::Geometry::Cylinder { radius, length } => ShapeKind::Cylinder {
-                radius_m: positive("radius", *radius)?,
-                length_m: positive("length", *length)?,
-            },
-            urdf_rs::Geometry::Capsule { radius, length } => ShapeKind::Capsule {
-                radius_m: positive("radius", *radius)?,
-                length_m: positive("length", *length)?,
-            },
+            urdf_rs::Geometry::Cylinder { radius, length } => {
+                ShapeKind::Cylinder { radius_m: positive("radius", *radius)?, length_m: positive("length", *length)? }
+            }
+            urdf_rs::Geometry::Capsule { radius, length } => {
+                ShapeKind::Capsule { radius_m: positive("radius", *radius)?, length_m: positive("length", *length)? }
+            }
             urdf_rs::Geometry::Sphere { radius } => ShapeKind::Sphere { radius_m: positive("radius", *radius)? },
             urdf_rs::Geometry::Mesh { filename, scale } => ShapeKind::Mesh {
                 path: self.mesh_path(element, filename)?,

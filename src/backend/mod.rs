@@ -12,4 +12,3 @@ pub struct ReadJoints;
 /// Set inside Act in which backends take joint targets.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SendTargets;
-

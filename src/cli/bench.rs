@@ -3,6 +3,7 @@
 use super::{CliError, progress_bar, say};
 use crate::app::RunOptions;
 use crate::arm::DVec3;
+use crate::camera::{CameraSensor, CamerasInUse};
 use crate::headless::Headless;
 use crate::operator::Operator;
 use crate::teleop::TeleopInput;
@@ -52,18 +53,22 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
     if !(args.seconds.is_finite() && (0.1..=600.0).contains(&args.seconds)) {
         return Err(CliError::Usage(format!("--seconds {}: give a number from 0.1 to 600", args.seconds)));
     }
-    let cases: [(&'static str, &str, Drive); 4] = [
-        ("arm and resting cube", "pick_place", Drive::Nobody),
-        ("pick-and-place by the expert", "pick_place", Drive::Expert),
-        ("Move-T by the expert", "move_t", Drive::Expert),
-        ("pushing the T to and fro", "move_t", Drive::Push),
+    let cases: [(&'static str, &str, Drive, Option<(u32, u32)>); 7] = [
+        ("arm and resting cube", "pick_place", Drive::Nobody, None),
+        ("pick-and-place by the expert", "pick_place", Drive::Expert, None),
+        ("Move-T by the expert", "move_t", Drive::Expert, None),
+        ("pushing the T to and fro", "move_t", Drive::Push, None),
+        ("Move-T, two cameras of 96x96", "move_t", Drive::Expert, Some((96, 96))),
+        ("Move-T, two cameras of 224x224", "move_t", Drive::Expert, Some((224, 224))),
+        ("Move-T, two cameras of 640x480", "move_t", Drive::Expert, Some((640, 480))),
     ];
     let load_average = load_average();
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(cases.len() as u64, "cases") };
     let mut figures = Vec::new();
-    for (case, scene, drive) in cases {
+    for (case, scene, drive, pictures) in cases {
         bar.set_message(case);
-        let rate = ticks_per_second(scene, &args.physics, drive, Duration::from_secs_f64(args.seconds))?;
+        let time = Duration::from_secs_f64(args.seconds);
+        let rate = ticks_per_second(scene, &args.physics, drive, pictures, time)?;
         figures.push(Case { case, ticks_per_second: rate, times_real_time: rate / 30.0 });
         bar.inc(1);
     }
@@ -85,7 +90,10 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
     }
     say(format!("whole application, one core, control at {} Hz, physics \"{}\"", figures.control_hz, figures.physics))?;
     for case in &figures.ticks_per_second {
-        say(format!("  {:<32} {:>8.0} ticks/s  {:>5.0} x real time", case.case, case.ticks_per_second, case.times_real_time))?;
+        say(format!(
+            "  {:<32} {:>8.0} ticks/s  {:>5.0} x real time",
+            case.case, case.ticks_per_second, case.times_real_time
+        ))?;
     }
     say(format!("  {:<32} {:>8.3} s", "files to first tick", figures.start_to_first_tick_s))?;
     if let Some(memory) = figures.memory_per_world_mib {
@@ -109,13 +117,27 @@ fn options(scene: &str, physics: &str, operator: Operator) -> RunOptions {
     RunOptions { scene: scene.into(), physics: physics.into(), operator, ..RunOptions::default() }
 }
 
-fn ticks_per_second(scene: &str, physics: &str, drive: Drive, time: Duration) -> Result<f64, CliError> {
+/// `pictures`: size of what the overview and the wrist camera draw every tick, if they do.
+fn ticks_per_second(
+    scene: &str,
+    physics: &str,
+    drive: Drive,
+    pictures: Option<(u32, u32)>,
+    time: Duration,
+) -> Result<f64, CliError> {
     let operator = match drive {
         Drive::Nobody => Operator::Nobody,
         Drive::Expert => Operator::Scripted,
         Drive::Push => Operator::Human,
     };
     let mut headless = Headless::new(&options(scene, physics, operator))?;
+    if let Some((width, height)) = pictures {
+        let world = headless.app.world_mut();
+        for mut sensor in world.query::<&mut CameraSensor>().iter_mut(world) {
+            (sensor.config.width, sensor.config.height) = (width, height);
+        }
+        world.insert_resource(CamerasInUse::Named(vec!["overview".into(), "wrist".into()]));
+    }
     let mut seed = 0;
     headless.start(seed)?;
     let (mut ticks, began) = (0u64, Instant::now());

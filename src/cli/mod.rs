@@ -7,6 +7,8 @@ mod urdf;
 
 use crate::app::{AppError, RunOptions};
 use crate::operator::Operator;
+use bevy::log::{Level, LogPlugin};
+use bevy::prelude::App;
 use clap::{Args, Parser, Subcommand};
 use std::fmt::Display;
 use std::io::Write;
@@ -120,11 +122,28 @@ pub fn main() -> Result<(), CliError> {
     let cli = Cli::parse();
     match cli.verb.unwrap_or_else(|| Verb::Practise(practise::PractiseArgs::default())) {
         Verb::Practise(args) => practise::practise(&args, cli.verbose),
-        Verb::Run(args) => run::run(&args),
+        Verb::Run(args) => {
+            start_logging(cli.verbose);
+            run::run(&args)
+        }
         Verb::Screenshot(args) => practise::screenshot(&args, cli.verbose),
         Verb::Urdf(verb) => urdf::run(&verb),
-        Verb::Bench(args) => bench::bench(&args),
+        Verb::Bench(args) => {
+            start_logging(cli.verbose);
+            bench::bench(&args)
+        }
     }
+}
+
+/// Lets the program say what it does, on stderr: -v what happens, -vv details. The window starts logging by itself.
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => Level::WARN,
+        1 => Level::INFO,
+        _ => Level::DEBUG,
+    };
+    // Added to an application that is dropped at once: what it installs is global.
+    App::new().add_plugins(LogPlugin { level, filter: String::new(), ..LogPlugin::default() });
 }
 
 /// Writes one line to stdout.

@@ -74,7 +74,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
     let started = Instant::now();
     let mut reports: Vec<EpisodeReport> = Vec::new();
-    for seed in args.seed..args.seed.saturating_add(args.episodes) {
+    for seed in (0..args.episodes).map(|count| args.seed.wrapping_add(count)) {
         let report = headless.run(seed)?;
         if args.json {
             say(to_json(&report))?;
@@ -89,9 +89,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     let count = reports.len() as u64;
     let successes = reports.iter().filter(|report| report.success).count() as u64;
     let ticks: u64 = reports.iter().map(|report| report.ticks).sum();
-    let strict = matches!(scene.task, crate::config::TaskConfig::MoveT { .. }).then(|| {
-        reports.iter().filter(|report| report.score >= crate::task::STRICT_COVERAGE).count() as u64
-    });
+    let strict = matches!(scene.task, crate::config::TaskConfig::MoveT { .. })
+        .then(|| reports.iter().filter(|report| report.score >= crate::task::STRICT_COVERAGE).count() as u64);
     let summary = Summary {
         episodes: count,
         successes,

@@ -101,10 +101,10 @@ fn read_poses(model: &ArmModel, file: &Path) -> Result<Vec<Vec<f64>>, CliError> 
         .iter()
         .map(|name| {
             model.joint_index(name).ok_or_else(|| {
-                error(format!("header: no joint \"{name}\" in {}", model.file.display()), &format!(
-                    "use the URDF's names: {}",
-                    names.join(", ")
-                ))
+                error(
+                    format!("header: no joint \"{name}\" in {}", model.file.display()),
+                    &format!("use the URDF's names: {}", names.join(", ")),
+                )
             })
         })
         .collect::<Result<_, _>>()?;

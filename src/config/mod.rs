@@ -2,10 +2,12 @@
 //! names file, line, key and remedy. Lengths are metres, angles are radians inside; a key that takes degrees says `_deg`.
 
 mod arm;
+mod camera;
 mod physics;
 mod scene;
 
 pub use arm::{ArmConfig, ServoProfile};
+pub use camera::{CameraConfig, CameraMount};
 pub use physics::PhysicsConfig;
 pub use scene::{
     ArmStart, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn, Table, TaskConfig, TeeSize,

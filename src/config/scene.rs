@@ -1,6 +1,6 @@
 //! `scenes/*.ron`: a table top with a task on it. Frame: arm base, z up, the arm reaches along -y.
 
-use super::{Problems, Validate};
+use super::{CameraConfig, Problems, Validate};
 use serde::{Deserialize, Serialize};
 
 /// sRGB colour, each part 0 to 1.
@@ -28,6 +28,8 @@ pub struct Scene {
     pub arm_start: ArmStart,
     /// The light.
     pub light: LightConfig,
+    /// Cameras.
+    pub cameras: Vec<CameraConfig>,
 }
 
 /// What makes an attempt a success.
@@ -239,11 +241,19 @@ impl Validate for Scene {
         });
         problems.within("light", |p| {
             let (x, y, z) = self.light.towards_sun;
-            if ![x, y, z].iter().all(|v| v.is_finite()) || z <= 0.0 {
-                p.report("towards_sun", "it does not point up", "give a direction with z > 0");
+            if ![x, y, z].iter().all(|v| v.is_finite()) || z <= 0.2 * (x * x + y * y + z * z).sqrt() {
+                p.report("towards_sun", "it does not point well above the horizon", "give a direction with a larger z");
             }
             p.range("sun", f64::from(self.light.sun), 0.0, 10.0, "");
             p.range("sky", f64::from(self.light.sky), 0.0, 10.0, "");
+        });
+        problems.within("cameras", |p| {
+            for (index, camera) in self.cameras.iter().enumerate() {
+                if self.cameras[..index].iter().any(|other| other.name == camera.name) {
+                    p.report(&camera.name, "the name is used twice", "give every camera a name of its own");
+                }
+                p.within(&camera.name, |p| camera.validate(p));
+            }
         });
     }
 }

@@ -158,8 +158,7 @@ impl HandTarget {
             ease(now, axis(input.jog.get(joint).copied().unwrap_or(0.0)) * TURN_SPEED_RAD_S * speed);
         }
         if self.jog_rad_s.iter().any(|rate| *rate != 0.0) {
-            let moved: Vec<f64> =
-                self.q_rad.iter().zip(&self.jog_rad_s).map(|(q, rate)| q + rate * tick_s).collect();
+            let moved: Vec<f64> = self.q_rad.iter().zip(&self.jog_rad_s).map(|(q, rate)| q + rate * tick_s).collect();
             let clamped = arm.model.clamp(&moved);
             self.blocked = moved.iter().zip(&clamped).any(|(a, b)| a != b);
             let (jogging, jaw) = (self.jog_rad_s.clone(), self.q_rad[gripper]);
@@ -203,7 +202,13 @@ impl HandTarget {
         let heading = self.heading_rad + self.turn_rad_s[0] * tick_s;
         let tilt = (self.tilt_rad + self.turn_rad_s[1] * tick_s).clamp(TILT_RANGE_RAD.0, TILT_RANGE_RAD.1);
         let along = |x: f64, y: f64, z: f64| step * DVec3::new(x, y, z);
-        let ways = [along(1.0, 1.0, 1.0), along(1.0, 1.0, 0.0), along(1.0, 0.0, 0.0), along(0.0, 1.0, 0.0), along(0.0, 0.0, 1.0)];
+        let ways = [
+            along(1.0, 1.0, 1.0),
+            along(1.0, 1.0, 0.0),
+            along(1.0, 0.0, 0.0),
+            along(0.0, 1.0, 0.0),
+            along(0.0, 0.0, 1.0),
+        ];
         for (index, way) in ways.into_iter().enumerate() {
             let mut position = self.position_m + way;
             position.z = position.z.max(FLOOR_M);

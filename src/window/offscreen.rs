@@ -70,8 +70,7 @@ pub fn picture(loaded: &Loaded, options: &PictureOptions) -> Result<Vec<u8>, Win
 }
 
 fn draw(app: &mut App, options: &PictureOptions) -> Result<Vec<u8>, String> {
-    let mut target =
-        Image::new_target_texture(options.size.0, options.size.1, TextureFormat::Rgba8UnormSrgb, None);
+    let mut target = Image::new_target_texture(options.size.0, options.size.1, TextureFormat::Rgba8UnormSrgb, None);
     target.texture_descriptor.usage |= TextureUsages::COPY_SRC;
     let target = app.world_mut().resource_mut::<Assets<Image>>().add(target);
     app.world_mut().spawn((camera(), RenderTarget::Image(target.clone().into())));

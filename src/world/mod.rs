@@ -64,6 +64,8 @@ pub fn spawn_props(commands: &mut Commands, scene: &Scene) -> Vec<Entity> {
         .props
         .iter()
         .enumerate()
-        .map(|(index, spec)| commands.spawn((Name::new(spec.name.clone()), PropBody { index, spec: spec.clone() })).id())
+        .map(|(index, spec)| {
+            commands.spawn((Name::new(spec.name.clone()), PropBody { index, spec: spec.clone() })).id()
+        })
         .collect()
 }

@@ -71,7 +71,8 @@ pub fn sample_start(scene: &Scene, model: &ArmModel, seed: u64) -> Result<Start,
             let apart = centres.iter().chain(&goal).all(|(ox, oy)| (x - ox).hypot(y - oy) >= prop.start.apart_m);
             (reachable && apart).then_some((x, y, yaw))
         });
-        let (x, y, yaw) = found.ok_or_else(|| SpawnError::Prop { scene: scene.title.clone(), prop: prop.name.clone() })?;
+        let (x, y, yaw) =
+            found.ok_or_else(|| SpawnError::Prop { scene: scene.title.clone(), prop: prop.name.clone() })?;
         centres.push((x, y));
         let place = Vector::new(x as f32, y as f32, prop.shape.rest_height_m() as f32);
         props.push(Pose::from_parts(place, Rotation::from_rotation_z(yaw as f32)));

@@ -3,10 +3,12 @@
 mod bristle;
 mod physics;
 mod servo;
+mod shapes;
 
 pub use bristle::Bristles;
 pub use physics::{BodyMotion, Members, Physics, PhysicsBundle, PhysicsError, PhysicsItem, Snapshot};
 pub use servo::Servo;
+pub use shapes::{LinkShapes, ShapeError};
 
 use super::{ReadJoints, SendTargets};
 use crate::config::PhysicsConfig;
@@ -164,7 +166,8 @@ pub fn rebuild(
         let servos: Vec<Servo> = (0..arm.joints.len())
             .map(|index| Servo::new(&arm.servo, &arm.config, index == gripper, delay_ticks, start(index)))
             .collect();
-        bundle.add_arm(entity, &arm.model, &servos, q_rad, settings.physics.arm_friction)?;
+        let Some(shapes) = world.get::<LinkShapes>(entity).cloned() else { continue };
+        bundle.add_arm(entity, &arm.model, &shapes, &servos, q_rad, settings.physics.arm_friction)?;
         for (index, servo) in servos.into_iter().enumerate() {
             if let Some(mut joint) = world.get_mut::<SimJoint>(arm.joints[index]) {
                 *joint = SimJoint { servo: Some(servo), angle_rad: start(index) as f32, velocity_rad_s: 0.0 };

@@ -5,7 +5,8 @@
 
 use super::bristle::{Bristles, SavedBristles};
 use super::servo::Servo;
-use crate::arm::{ArmModel, DPose3, GRAVITY_M_S2, ShapeKind, TriMesh};
+use super::shapes::LinkShapes;
+use crate::arm::{ArmModel, DPose3, GRAVITY_M_S2};
 use crate::config::{PhysicsConfig, PropShape};
 use bevy::ecs::query::QueryData;
 use bevy::prelude::{Bundle, Component, Entity};
@@ -30,15 +31,6 @@ const SANE_SPEED_M_S: f32 = 50.0;
 /// Why a physics world could not be built.
 #[derive(Debug, Error)]
 pub enum PhysicsError {
-    /// A shape has no volume.
-    #[error("link \"{link}\": the collision mesh has no convex hull; give it a mesh with volume")]
-    Hull {
-        /// The link.
-        link: String,
-    },
-    /// A mesh could not be read.
-    #[error(transparent)]
-    Mesh(#[from] crate::arm::MeshError),
     /// A joint that this backend cannot simulate.
     #[error("joint \"{joint}\": only revolute joints can be simulated; use a URDF whose arm joints turn")]
     Prismatic {
@@ -178,6 +170,7 @@ impl PhysicsBundle {
         &mut self,
         entity: Entity,
         model: &ArmModel,
+        shapes: &LinkShapes,
         servos: &[Servo],
         q_rad: &[f64],
         friction: f32,
@@ -210,9 +203,9 @@ impl PhysicsBundle {
             for (link, carrier_from_link) in &part.links {
                 body_of_link[*link] = body;
                 let finger = *link == hand || *link == jaw;
-                for (shape, link_from_shape) in link_shapes(model, *link)? {
-                    let collider = ColliderBuilder::new(shape)
-                        .position(single(&(*carrier_from_link * link_from_shape)))
+                for (shape, link_from_shape) in shapes.of_link(*link) {
+                    let collider = ColliderBuilder::new(shape.clone())
+                        .position(single(carrier_from_link) * *link_from_shape)
                         .density(0.0)
                         .friction(friction)
                         .friction_combine_rule(CoefficientCombineRule::Max)
@@ -246,9 +239,7 @@ impl PhysicsBundle {
                 .limits(JointAxis::AngX, [joint.lower as f32, joint.upper as f32])
                 .build();
             let (first, second) = (body_of_link[parent], body_of_link[joint.link]);
-            joints.push(
-                self.joints.multibody_joints.insert(first, second, data, true).ok_or_else(error)?,
-            );
+            joints.push(self.joints.multibody_joints.insert(first, second, data, true).ok_or_else(error)?);
         }
         if let Some(first) = joints.first() {
             let (multibody, _) = self
@@ -289,9 +280,11 @@ impl PhysicsBundle {
     /// Adds a table whose top is z = 0.
     pub fn add_table(&mut self, centre_m: (f64, f64), size_m: (f64, f64), friction: f64) {
         const HALF_THICKNESS_M: f32 = 0.05;
-        let body = self.bodies.bodies.insert(
-            RigidBodyBuilder::fixed().translation(Vector::new(centre_m.0 as f32, centre_m.1 as f32, -HALF_THICKNESS_M)),
-        );
+        let body = self.bodies.bodies.insert(RigidBodyBuilder::fixed().translation(Vector::new(
+            centre_m.0 as f32,
+            centre_m.1 as f32,
+            -HALF_THICKNESS_M,
+        )));
         let collider = ColliderBuilder::cuboid(0.5 * size_m.0 as f32, 0.5 * size_m.1 as f32, HALF_THICKNESS_M)
             .friction(friction as f32)
             .friction_combine_rule(CoefficientCombineRule::Max)
@@ -507,44 +500,7 @@ fn rigid_parts(model: &ArmModel) -> Vec<RigidPart> {
     parts
 }
 
-/// Collision shapes of a link with their pose in it. A moving link without any collides with the hulls of what is seen.
-fn link_shapes(model: &ArmModel, index: usize) -> Result<Vec<(SharedShape, DPose3)>, PhysicsError> {
-    let link = &model.links[index];
-    let given: Vec<(&ShapeKind, DPose3)> = if link.shapes.is_empty() && link.joint.is_some() {
-        link.visuals.iter().map(|visual| (&visual.kind, visual.link_from_shape)).collect()
-    } else {
-        link.shapes.iter().map(|shape| (&shape.kind, shape.link_from_shape)).collect()
-    };
-    given
-        .into_iter()
-        .map(|(kind, link_from_shape)| {
-            // URDF cylinders stand along z, Rapier's along y.
-            let upright = DPose3::from_rotation(crate::arm::DQuat::from_rotation_x(std::f64::consts::FRAC_PI_2));
-            Ok(match kind {
-                ShapeKind::Box { size_m } => {
-                    let half = (*size_m * 0.5).as_vec3();
-                    (SharedShape::cuboid(half.x, half.y, half.z), link_from_shape)
-                }
-                ShapeKind::Cylinder { radius_m, length_m } => {
-                    (SharedShape::cylinder(0.5 * *length_m as f32, *radius_m as f32), link_from_shape * upright)
-                }
-                ShapeKind::Capsule { radius_m, length_m } => {
-                    (SharedShape::capsule_z(0.5 * *length_m as f32, *radius_m as f32), link_from_shape)
-                }
-                ShapeKind::Sphere { radius_m } => (SharedShape::ball(*radius_m as f32), link_from_shape),
-                ShapeKind::Mesh { path, scale } => {
-                    let mesh = TriMesh::load(path, *scale)?;
-                    let points: Vec<Vector> = mesh.positions_m.iter().map(|p| Vector::from_array(*p)).collect();
-                    let hull = SharedShape::convex_hull(&points)
-                        .ok_or_else(|| PhysicsError::Hull { link: link.name.clone() })?;
-                    (hull, link_from_shape)
-                }
-            })
-        })
-        .collect()
-}
-
 /// The pose in single precision.
-fn single(pose: &DPose3) -> Pose {
+pub(super) fn single(pose: &DPose3) -> Pose {
     Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat())
 }

@@ -66,8 +66,8 @@ impl Servo {
 
     /// Torque the servo gives, Nm: what its load register would tell.
     pub fn torque_nm(&self, angle_rad: f32, velocity_rad_s: f32) -> f32 {
-        let spring = (self.stiffness_nm_rad * self.felt_error(angle_rad))
-            .clamp(-self.torque_limit_nm, self.torque_limit_nm);
+        let spring =
+            (self.stiffness_nm_rad * self.felt_error(angle_rad)).clamp(-self.torque_limit_nm, self.torque_limit_nm);
         spring - self.damping_nm_s_rad * velocity_rad_s
     }
 

@@ -134,8 +134,7 @@ fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand
     let candidates: Vec<f64> = (0..job.turn_symmetry)
         .map(|k| wrap_angle(yaw + TAU * f64::from(k) / f64::from(job.turn_symmetry) - hand.yaw))
         .collect();
-    let nearest_turn =
-        candidates.iter().copied().min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(0.0);
+    let nearest_turn = candidates.iter().copied().min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(0.0);
 
     let goal_turn = job.goal_yaw_rad.map_or(0.0, |goal| wrap_angle(goal - yaw));
     let goal_error = (centre.x - job.goal_m.0).hypot(centre.y - job.goal_m.1) + METRES_PER_RADIAN * goal_turn.abs();
@@ -156,11 +155,7 @@ fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand
     }
 
     let placed = goal_error < job.placed_within_m && bottom < 0.002;
-    let turn = if placed {
-        nearest_turn
-    } else {
-        turn_to_grip(arm, q, &candidates, on_table)
-    };
+    let turn = if placed { nearest_turn } else { turn_to_grip(arm, q, &candidates, on_table) };
     let facing = hand.yaw + turn;
     let facing = DVec3::new(facing.cos(), facing.sin(), 0.0);
     // Open jaws swing away on one side only: the grip point keeps the fixed finger beside the object.
@@ -241,8 +236,7 @@ fn carry(
     );
     let height = ((goal_error - 0.9 * job.release_within_m) * 2.0).clamp(0.0, job.lift_m);
     // Across only once it is off the table, unless a last small correction is left.
-    let freedom =
-        if goal_error < 0.004 { 1.0 } else { ((bottom - 0.001) / (0.5 * height).max(1e-4)).clamp(0.0, 1.0) };
+    let freedom = if goal_error < 0.004 { 1.0 } else { ((bottom - 0.001) / (0.5 * height).max(1e-4)).clamp(0.0, 1.0) };
     let press = if height == 0.0 { 0.001 } else { 0.0 };
     Intent {
         phase: if height < 0.002 {
