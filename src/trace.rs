@@ -110,6 +110,12 @@ impl Trace {
         } else if clock_tick < known {
             return;
         }
+        if clock_tick == 1
+            && let Some(first) = self.numbers.first_mut()
+        {
+            // The start has not been scored; nothing has moved yet.
+            *first = score;
+        }
         self.numbers.push(score);
         self.numbers.extend(q_rad.iter().map(|q| *q as f32));
         for pose in props {

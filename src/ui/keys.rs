@@ -125,6 +125,7 @@ pub const BINDINGS: &[Binding] = &[
     act(KeyCode::F6, "F6", Action::Show(View::Side), Group::Sight, "front, side, top, wrist"),
     act(KeyCode::F7, "F7", Action::Show(View::Top), Group::Sight, "front, side, top, wrist"),
     act(KeyCode::F8, "F8", Action::Show(View::Wrist), Group::Sight, "front, side, top, wrist"),
+    act(KeyCode::KeyC, "C", Action::Cameras, Group::Sight, "what the cameras see"),
     act(KeyCode::F9, "F9", Action::Panels, Group::Sight, "hide the panels"),
     act(KeyCode::F12, "F12", Action::Screenshot, Group::Sight, "screenshot"),
     act(KeyCode::KeyH, "H", Action::Help, Group::Sight, "this help"),
