@@ -110,6 +110,12 @@ impl Trace {
         } else if clock_tick < known {
             return;
         }
+        if clock_tick == 1
+            && let Some(first) = self.numbers.first_mut()
+        {
+            // The start has not been scored; nothing has moved yet.
+            *first = score;
+        }
         self.numbers.push(score);
         self.numbers.extend(q_rad.iter().map(|q| *q as f32));
         for pose in props {
@@ -315,7 +321,7 @@ mod tests {
     #[test]
     fn an_episode_is_traced_to_its_end() {
         let mut headless = Headless::new(&RunOptions::default()).unwrap();
-        headless.app.add_plugins(plugin);
+        plugin(&mut headless.app);
         let report = headless.run(3).unwrap();
         let trace = headless.app.world().resource::<Trace>();
         assert!((trace.seconds() - report.seconds).abs() < 1e-9, "{} {}", trace.seconds(), report.seconds);

@@ -16,8 +16,7 @@ struct Matte {
 
 struct Lit {
     @builtin(position) position: vec4<f32>,
-    // Without the perspective: nobody sees the difference on small triangles, and it is cheaper.
-    @location(0) @interpolate(linear) colour: vec4<f32>,
+    @location(0) colour: vec4<f32>,
 }
 
 @vertex
