@@ -17,13 +17,13 @@ const SHADOW_GRID_M: f32 = 0.005;
 /// Light that flat shadows leave.
 const SHADE: f32 = 0.68;
 /// Illuminance of a sun of strength 1, lux.
-const SUN_LUX: f32 = 2500.0;
+const SUN_LUX: f32 = 1720.0;
 /// Illuminance of the fill light under a sky of strength 1, lux.
-const FILL_LUX: f32 = 420.0;
+const FILL_LUX: f32 = 290.0;
 /// Direction to the fill light.
 const TOWARDS_FILL: [f32; 3] = [0.55, -0.75, 0.35];
 /// Brightness of a sky of strength 1, cd/m².
-const SKY_CD_M2: f32 = 2100.0;
+const SKY_CD_M2: f32 = 1440.0;
 
 /// How much work goes into a picture.
 #[derive(Resource, Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
