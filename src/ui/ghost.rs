@@ -204,9 +204,7 @@ fn dress(
         ghost: true,
         ..default()
     };
-    let root = commands
-        .spawn((GhostRoot { scene: scene.name.clone() }, Transform::default(), Visibility::Hidden))
-        .id();
+    let root = commands.spawn((GhostRoot { scene: scene.name.clone() }, Transform::default(), Visibility::Hidden)).id();
     for link in 0..arm.model.links.len() {
         let body =
             commands.spawn((GhostPart::Link(link), Transform::default(), Visibility::default(), ChildOf(root))).id();

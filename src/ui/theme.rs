@@ -80,7 +80,14 @@ pub fn card() -> Frame {
 }
 
 /// A card that sticks to a place in the window.
-pub fn place_card(ctx: &Context, id: &'static str, align: Align2, offset: [f32; 2], width: f32, add: impl FnOnce(&mut Ui)) {
+pub fn place_card(
+    ctx: &Context,
+    id: &'static str,
+    align: Align2,
+    offset: [f32; 2],
+    width: f32,
+    add: impl FnOnce(&mut Ui),
+) {
     egui::Area::new(Id::new(id)).anchor(align, offset).constrain(true).show(ctx, |ui| {
         card().show(ui, |ui| {
             ui.set_width(width);
