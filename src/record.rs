@@ -64,25 +64,28 @@ pub struct Recorder {
     fault: Option<DatasetError>,
 }
 
-/// Sets up the cameras called `cameras` (with pictures of `size`, or their own) and opens the dataset in `root`, creating
+/// A camera to record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraWish {
+    /// Its name in the scene.
+    pub name: String,
+    /// Size of its pictures, pixels; `None`: as the scene says.
+    pub size: Option<(u32, u32)>,
+}
+
+/// Sets up `cameras` and opens the dataset in `root`, creating
 /// it if there is none. The recorder then belongs into the world as a resource.
 ///
 /// # Errors
 /// [`RecordError`]: an unknown camera, or why the dataset cannot be extended.
-pub fn open(
-    world: &mut World,
-    root: &Path,
-    cameras: &[String],
-    size: Option<(u32, u32)>,
-    keep: Keep,
-) -> Result<Recorder, RecordError> {
+pub fn open(world: &mut World, root: &Path, cameras: &[CameraWish], keep: Keep) -> Result<Recorder, RecordError> {
     let model = world.query::<&Arm>().iter(world).next().map(|arm| arm.model.clone()).ok_or(RecordError::NoArm)?;
     let units = JointUnits::new(&model);
     let spec = Spec {
         fps: world.resource::<ControlRate>().hz,
         robot_type: format!("{}_follower", model.name),
         joints: units.names().to_vec(),
-        cameras: set_up_cameras(world, cameras, size)?,
+        cameras: set_up_cameras(world, cameras)?,
         extras: true,
     };
     let largest = spec.cameras.iter().map(|camera| camera.width * camera.height * 3).max().unwrap_or(1);
@@ -91,17 +94,13 @@ pub fn open(
         check: CheckOptions { limits: Some(units.limits().to_vec()), ..CheckOptions::default() },
     };
     let writer = SyncCell::new(Writer::open(root, &spec, &options)?);
-    Ok(Recorder { writer, cameras: cameras.to_vec(), units, keep, fault: None })
+    Ok(Recorder { writer, cameras: cameras.iter().map(|wish| wish.name.clone()).collect(), units, keep, fault: None })
 }
 
-fn set_up_cameras(
-    world: &mut World,
-    names: &[String],
-    size: Option<(u32, u32)>,
-) -> Result<Vec<CameraSpec>, RecordError> {
+fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<CameraSpec>, RecordError> {
     let mut specs = Vec::new();
     let mut sensors = world.query::<&mut CameraSensor>();
-    for name in names {
+    for CameraWish { name, size } in wishes {
         let Some(mut sensor) = sensors.iter_mut(world).find(|sensor| sensor.config.name == *name) else {
             let mut known: Vec<(usize, String)> =
                 sensors.iter(world).map(|sensor| (sensor.index, sensor.config.name.clone())).collect();
@@ -110,13 +109,14 @@ fn set_up_cameras(
             let known = if known.is_empty() { "none".into() } else { known.join(", ") };
             return Err(RecordError::Camera { name: name.clone(), known });
         };
-        if let Some((width, height)) = size {
-            (sensor.config.width, sensor.config.height) = (width, height);
+        if let Some(size) = size {
+            (sensor.config.width, sensor.config.height) = *size;
         }
         let (width, height) = (sensor.config.width as usize, sensor.config.height as usize);
         specs.push(CameraSpec { name: name.clone(), width, height });
     }
-    world.insert_resource(if names.is_empty() { CamerasInUse::None } else { CamerasInUse::Named(names.to_vec()) });
+    let names: Vec<String> = wishes.iter().map(|wish| wish.name.clone()).collect();
+    world.insert_resource(if names.is_empty() { CamerasInUse::None } else { CamerasInUse::Named(names) });
     Ok(specs)
 }
 

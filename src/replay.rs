@@ -14,6 +14,8 @@ use thiserror::Error;
 
 /// Fastest joint while the arm glides to the first pose, rad/s.
 const GLIDE_RAD_S: f64 = 0.8;
+/// Time for the arm to come to rest after gliding, s.
+const REST_S: f64 = 0.3;
 
 /// Why an episode cannot be replayed.
 #[derive(Debug, Error)]
@@ -43,8 +45,10 @@ pub struct Recording {
     pub states: Vec<Vec<f32>>,
     /// Targets that were sent.
     pub actions: Vec<Vec<f32>>,
-    /// The seed its first row began with; `None` where that is unknown, or its beginning was cut off.
+    /// The seed it began with; `None` where that is unknown.
     pub seed: Option<u64>,
+    /// Whether its first row is the first tick of that seed; false when its beginning was cut off.
+    pub is_whole: bool,
 }
 
 impl Recording {
@@ -58,12 +62,12 @@ impl Recording {
         let has_clock = dataset.info().feature(schema::extra::CAPTURE).is_some();
         let clock = if has_clock { dataset.scalars(schema::extra::CAPTURE)? } else { Vec::new() };
         // The simulation's clock begins at 0 with the episode; a trimmed episode's first row has another time.
-        let whole = clock.get(found.from).is_some_and(|seconds| *seconds == 0.0);
-        let seed = record::seeds(dataset)?.get(episode).copied().flatten().filter(|_| whole);
+        let is_whole = clock.get(found.from).is_some_and(|seconds| *seconds == 0.0);
         Ok(Self {
             states: found.rows().map(|row| states.row(row).to_vec()).collect(),
             actions: found.rows().map(|row| actions.row(row).to_vec()).collect(),
-            seed,
+            seed: record::seeds(dataset)?.get(episode).copied().flatten(),
+            is_whole,
         })
     }
 }
@@ -134,12 +138,13 @@ pub fn replay(
 ) -> Result<ReplayReport, StartError> {
     headless.app.add_plugins(plugin);
     let world = headless.app.world_mut();
-    let units = world.query::<&Arm>().iter(world).next().map(|arm| JointUnits::new(&arm.model));
-    let units = units.ok_or_else(|| StartError::new(0, "there is no arm in the scene"))?;
+    let arm = world.query::<&Arm>().iter(world).next().cloned();
+    let arm = arm.ok_or_else(|| StartError::new(0, "there is no arm in the scene"))?;
+    let units = JointUnits::new(&arm.model);
     let actions: VecDeque<Vec<f64>> = recording.actions.iter().map(|row| units.to_rad(row)).collect();
     let (start, seed) = match (other_seed, recording.seed) {
-        (None, Some(seed)) => (ReplayStart::Seed, seed),
-        (other, _) => (ReplayStart::Glide, other.unwrap_or(0)),
+        (None, Some(seed)) if recording.is_whole => (ReplayStart::Seed, seed),
+        (other, seed) => (ReplayStart::Glide, other.or(seed).unwrap_or(0)),
     };
     // Starting makes the first tick, which is the recording's first row.
     if start == ReplayStart::Seed {
@@ -147,7 +152,9 @@ pub fn replay(
         headless.start(seed)?;
     } else {
         headless.start(seed)?;
-        glide(headless, actions.front());
+        if let Some(first) = recording.states.first() {
+            glide(headless, &arm, &units.to_rad(first));
+        }
         headless.app.insert_resource(Script(actions));
         headless.tick();
     }
@@ -179,21 +186,23 @@ pub fn replay(
     Ok(report)
 }
 
-/// Moves the arm's targets smoothly to `to`, rad.
-fn glide(headless: &mut Headless, to: Option<&Vec<f64>>) {
-    let Some(to) = to else { return };
+/// Moves the arm smoothly to the pose `q_rad` and lets it come to rest there.
+fn glide(headless: &mut Headless, arm: &Arm, q_rad: &[f64]) {
+    let lead = arm.gravity_lead_rad(q_rad, 0.0);
+    let to: Vec<f64> = q_rad.iter().zip(&lead).map(|(q, lead)| q + lead).collect();
     let from = positions_rad(headless, |target: &JointTarget| target.position_rad);
     let tick_s = headless.app.world().resource::<crate::control::ControlRate>().tick_s();
-    let way = from.iter().zip(to).map(|(a, b)| (b - a).abs()).fold(0.0, f64::max);
+    let way = from.iter().zip(&to).map(|(a, b)| (b - a).abs()).fold(0.0, f64::max);
     // A smooth step is half as fast again in its middle as on average.
     let ticks = (1.5 * way / (GLIDE_RAD_S * tick_s)).ceil().max(1.0) as usize;
     let pose = |tick: usize| {
         let t = tick as f64 / ticks as f64;
         let share = t * t * (3.0 - 2.0 * t);
-        from.iter().zip(to).map(|(a, b)| a + (b - a) * share).collect()
+        from.iter().zip(&to).map(|(a, b)| a + (b - a) * share).collect()
     };
     headless.app.insert_resource(Script((1..=ticks).map(pose).collect()));
-    (0..ticks).for_each(|_| headless.tick());
+    let rest_ticks = (REST_S / tick_s).ceil() as usize;
+    (0..ticks + rest_ticks).for_each(|_| headless.tick());
 }
 
 /// A value of each joint of the first arm.

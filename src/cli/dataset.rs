@@ -118,7 +118,7 @@ pub(super) struct ExportArgs {
     /// Folder of the dataset.
     dataset: PathBuf,
     /// Write the rows into this CSV file.
-    #[arg(long, value_name = "FILE.csv", required_unless_present = "png")]
+    #[arg(long, value_name = "FILE.csv")]
     csv: Option<PathBuf>,
     /// Write pictures of one episode, from its beginning to its end, onto one sheet.
     #[arg(long, value_name = "FILE.png")]
@@ -192,7 +192,9 @@ pub(super) fn run(verb: &DatasetVerb) -> Result<(), CliError> {
         DatasetVerb::Check(args) => check(args),
         DatasetVerb::Stats { dataset, column, rewrite, json } => stats(dataset, column.as_deref(), *rewrite, *json),
         DatasetVerb::Delete { dataset, episodes } => {
-            open(dataset)?;
+            // Asked before the edit, which would leave its lock behind.
+            let before = open(dataset)?;
+            episodes.0.iter().try_for_each(|episode| before.episode(*episode).map(|_| ()))?;
             edited(dataset, &edit::delete(dataset, &episodes.0)?)
         }
         DatasetVerb::Trim { dataset, episode, rows } => {
@@ -300,8 +302,14 @@ fn stats(root: &Path, column: Option<&str>, rewrite: bool, json: bool) -> Result
     let dataset = open(root)?;
     let known: Vec<&str> =
         dataset.info().features.iter().map(|f| f.key.as_str()).filter(|key| dataset.stats(key).is_some()).collect();
+    // Counters and columns of zeros tell nothing; they are there for those who ask.
+    let tells = |key: &&str| {
+        let zero = dataset.stats(key).is_some_and(|s| s.min.iter().chain(&s.max).all(|x| *x == 0.0));
+        !zero && !schema::DEFAULT_COLUMNS.iter().any(|(name, _)| name == key)
+    };
     let chosen: Vec<&str> = match column {
-        None => known,
+        None if json => known,
+        None => known.into_iter().filter(tells).collect(),
         Some(column) if known.contains(&column) => vec![column],
         Some(column) => {
             return Err(CliError::Usage(format!("--column {column}: give one of {}", known.join(", "))));
@@ -320,6 +328,9 @@ fn stats(root: &Path, column: Option<&str>, rewrite: bool, json: bool) -> Result
 }
 
 fn export(args: &ExportArgs) -> Result<(), CliError> {
+    if args.csv.is_none() && args.png.is_none() {
+        return Err(CliError::Usage("export: give --csv FILE.csv, --png FILE.png or both".into()));
+    }
     let dataset = open(&args.dataset)?;
     let episodes = args.episodes.as_ref().map_or(&[][..], |list| &list.0);
     if let Some(file) = &args.csv {

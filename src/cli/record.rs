@@ -2,11 +2,12 @@
 
 use super::{CliError, WorldArgs, dataset, progress_bar, say};
 use crate::dataset::check::Finding;
+use crate::dataset::schema::CAMERA_PREFIX;
 use crate::dataset::{Event, Saved, Source};
 use crate::episode::EpisodePhase;
 use crate::headless::{EpisodeReport, Headless};
 use crate::operator::Operator;
-use crate::record::{self, Keep, Recorder, SEEDS_END};
+use crate::record::{self, CameraWish, Keep, Recorder, SEEDS_END};
 use crate::task::expert::job_of;
 use bevy::prelude::Mut;
 use clap::{Args, ValueEnum};
@@ -35,10 +36,11 @@ pub(super) struct RecordArgs {
     /// Seed of the first episode; the next ones count up from it, also when a dataset is continued.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..SEEDS_END))]
     seed: u64,
-    /// Cameras to record, by their names in the scene; "none" for none.
-    #[arg(long, default_value = "overview,wrist", value_name = "NAMES", value_delimiter = ',')]
-    cameras: Vec<String>,
-    /// Size of the pictures, such as 96x96; without it as the scene says.
+    /// Cameras to record, by their names in the scene, "none" for none; without it those the dataset has, in a new one
+    /// overview,wrist.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    cameras: Option<Vec<String>>,
+    /// Size of the pictures, such as 96x96; without it as in the dataset, in a new one as the scene says.
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     size: Option<(u32, u32)>,
     /// Which episodes to keep.
@@ -145,13 +147,33 @@ pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
         KeepArg::Success => Keep::Successes,
         KeepArg::All => Keep::All,
     };
-    let cameras = if args.cameras == ["none"] { Vec::new() } else { args.cameras.clone() };
-    let recorder = record::open(headless.app.world_mut(), &args.out, &cameras, args.size, keep)?;
+    let recorder = record::open(headless.app.world_mut(), &args.out, &cameras(args)?, keep)?;
     headless.app.insert_resource(recorder);
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
     let mut session = Session { args, headless, bar, saving: VecDeque::new(), recorded: 0, dropped: 0, ticks: 0 };
     session.settle_cut_episodes()?;
     session.run()
+}
+
+/// The cameras asked for; what is left open follows the dataset that is continued.
+fn cameras(args: &RecordArgs) -> Result<Vec<CameraWish>, CliError> {
+    let mut before: Vec<CameraWish> = Vec::new();
+    let continued = args.out.join("meta/info.json").exists();
+    if continued {
+        for feature in dataset::open(&args.out)?.info().videos() {
+            let name = feature.key.strip_prefix(CAMERA_PREFIX).unwrap_or(&feature.key).to_string();
+            let side = |index: usize| feature.shape.get(index).and_then(|side| u32::try_from(*side).ok());
+            before.push(CameraWish { name, size: side(1).zip(side(0)) });
+        }
+    }
+    let names: Vec<String> = match &args.cameras {
+        Some(names) if names == &["none"] => Vec::new(),
+        Some(names) => names.clone(),
+        None if continued => before.iter().map(|wish| wish.name.clone()).collect(),
+        None => ["overview", "wrist"].map(String::from).to_vec(),
+    };
+    let known = |name: &String| before.iter().find(|wish| wish.name == *name).and_then(|wish| wish.size);
+    Ok(names.into_iter().map(|name| CameraWish { size: args.size.or_else(|| known(&name)), name }).collect())
 }
 
 impl Session<'_> {
@@ -316,6 +338,9 @@ impl Session<'_> {
         );
         if !report.success {
             text += &format!("  ({})", report.end);
+        }
+        if saved.is_some() && findings.is_empty() {
+            text += "  no faults found";
         }
         for finding in findings {
             text += &format!("\n    {finding}");
