@@ -86,19 +86,22 @@ pub(super) fn show(
             }
         }
     }
-    egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, [-EDGE, -EDGE - ABOVE_CONTROLS]).show(&ctx, |ui| {
-        theme::card().inner_margin(egui::Margin::same(8)).show(ui, |ui| {
-            ui.horizontal(|ui| {
-                for (picture, texture) in whole.iter().zip(textures.iter()) {
-                    let height = WIDTH * picture.height as f32 / picture.width as f32;
-                    ui.vertical(|ui| {
-                        ui.label(theme::faint(picture.name.as_str()));
-                        ui.image((texture.id(), Vec2::new(WIDTH, height.min(WIDTH))));
-                    });
-                }
+    egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, [-EDGE, -EDGE - ABOVE_CONTROLS]).show(
+        &ctx,
+        |ui| {
+            theme::card().inner_margin(egui::Margin::same(8)).show(ui, |ui| {
+                ui.horizontal(|ui| {
+                    for (picture, texture) in whole.iter().zip(textures.iter()) {
+                        let height = WIDTH * picture.height as f32 / picture.width as f32;
+                        ui.vertical(|ui| {
+                            ui.label(theme::faint(picture.name.as_str()));
+                            ui.image((texture.id(), Vec2::new(WIDTH, height.min(WIDTH))));
+                        });
+                    }
+                });
             });
-        });
-    });
+        },
+    );
     Ok(())
 }
 
