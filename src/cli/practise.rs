@@ -31,7 +31,7 @@ impl Default for PractiseArgs {
 pub(super) struct ScreenshotArgs {}
 
 pub(super) fn practise(args: &PractiseArgs, _verbose: u8) -> Result<(), CliError> {
-    let mut headless = Headless::new(&args.world.options(Operator::Scripted))?;
+    let mut headless = Headless::new(&args.world.options(Operator::Scripted)?)?;
     let report = headless.run(args.seed)?;
     say(format!("{}: score {:.3} after {:.1} s", headless.scene().title, report.score, report.seconds))
 }
