@@ -1,6 +1,7 @@
 //! Puts the application together: the only place that adds plugins.
 
 use crate::arm::{ArmModel, UrdfError, load_urdf};
+use crate::backend::servo::{self, ServoArm, ServoError, ServoJoint};
 use crate::backend::sim::{self, LinkShapes, RateError, ShapeError, SimJoint, SimSettings};
 use crate::camera;
 use crate::config::{self, ArmConfig, ConfigError, PhysicsConfig, Scene, ServoProfile};
@@ -16,6 +17,21 @@ use bevy::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thiserror::Error;
+
+/// What moves the joints.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The simulation.
+    #[default]
+    Sim,
+    /// A real arm, or an emulated one.
+    Servo {
+        /// Its serial port.
+        port: String,
+        /// Name of its calibration.
+        id: String,
+    },
+}
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -36,6 +52,8 @@ pub struct RunOptions {
     pub multi_threaded: bool,
     /// Who moves the arm.
     pub operator: Operator,
+    /// What moves the joints.
+    pub backend: Backend,
 }
 
 impl Default for RunOptions {
@@ -49,6 +67,7 @@ impl Default for RunOptions {
             control_hz: 30,
             multi_threaded: false,
             operator: Operator::Scripted,
+            backend: Backend::Sim,
         }
     }
 }
@@ -62,6 +81,9 @@ pub enum AppError {
     /// The URDF was refused.
     #[error(transparent)]
     Urdf(#[from] UrdfError),
+    /// The real arm cannot be used.
+    #[error(transparent)]
+    Servo(#[from] ServoError),
     /// The arm's collision shapes could not be made.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -97,6 +119,8 @@ pub struct Loaded {
     pub sim: SimSettings,
     /// The control rate.
     pub rate: ControlRate,
+    /// The real arm, connected; nothing: it is simulated. It parks when the last holder of this lets go.
+    pub hardware: Option<ServoArm>,
 }
 
 impl Loaded {
@@ -126,7 +150,12 @@ impl Loaded {
         check_arm(&model, &arm, &urdf, options.urdf.is_some())?;
         let rate = ControlRate { hz: options.control_hz };
         let model = model.facing_the_scene();
+        let hardware = match &options.backend {
+            Backend::Sim => None,
+            Backend::Servo { port, id } => Some(ServoArm::connect(port, id, &model)?),
+        };
         Ok(Self {
+            hardware,
             scene,
             shapes: LinkShapes::new(&model)?,
             model: Arc::new(model),
@@ -172,6 +201,7 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     control::plugin(app, loaded.rate, options.multi_threaded);
     robot::plugin(app);
     sim::plugin(app, loaded.sim.clone());
+    servo::plugin(app);
     episode::plugin(app);
     expert::plugin(app);
     teleop::plugin(app);
@@ -184,9 +214,18 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     world.insert_resource(PhysicsEntity(physics));
     let mut commands = world.commands();
     let (model, arm, servo) = (loaded.model.clone(), loaded.arm.clone(), loaded.servo.clone());
-    let arm = robot::spawn_arm(&mut commands, model, arm, servo, SimJoint::default());
+    let arm = match &loaded.hardware {
+        None => robot::spawn_arm(&mut commands, model, arm, servo, SimJoint::default()),
+        Some(hardware) => {
+            commands.insert_resource(hardware.clone());
+            robot::spawn_arm(&mut commands, model, arm, servo, ServoJoint)
+        }
+    };
     commands.entity(arm).insert(loaded.shapes.clone());
     spawn_props(&mut commands, &loaded.scene.scene);
     camera::spawn_cameras(&mut commands, &loaded.scene.scene.cameras);
     world.flush();
+    if loaded.hardware.is_some() {
+        servo::read_now(world);
+    }
 }

@@ -1,5 +1,6 @@
 //! Episodes: start, run, end. An episode is determined by scene, seed and operator; nothing else reaches it.
 
+use crate::backend::servo::ServoJoint;
 use crate::backend::sim::{self, BodyMotion, SimJoint};
 use crate::camera::{CameraSensor, spawn_cameras};
 use crate::control::{Control, ControlRate, ControlSystems};
@@ -197,7 +198,13 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String
     let physics = world.resource::<PhysicsEntity>().0;
     let mut arms = world.query::<&Arm>();
     let arm = arms.iter(world).next().cloned().ok_or("there is no arm in the scene")?;
-    let start = sample_start(&scene, &arm.model, seed).map_err(|error| error.to_string())?;
+    let mut start = sample_start(&scene, &arm.model, seed).map_err(|error| error.to_string())?;
+    // A real arm starts where it is: nothing can put it elsewhere.
+    let real = arm.joints.iter().any(|joint| world.get::<ServoJoint>(*joint).is_some());
+    if real {
+        let angle = |joint: &Entity| world.get::<JointState>(*joint).map_or(0.0, |state| state.position_rad);
+        start.q_rad = arm.joints.iter().map(angle).collect();
+    }
     let mut props: Vec<(usize, Entity)> =
         world.query::<(Entity, &PropBody)>().iter(world).map(|(entity, prop)| (prop.index, entity)).collect();
     props.sort_unstable();
@@ -205,8 +212,12 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String
     let number = world.resource::<Episode>().number + 1;
     // The arm starts at rest: its targets hold it up against gravity.
     let lead = arm.gravity_lead_rad(&start.q_rad, 0.0);
-    let start_targets: Vec<f64> = start.q_rad.iter().zip(&lead).map(|(q, lead)| q + lead).collect();
-    for (index, joint) in arm.joints.iter().enumerate() {
+    let mut start_targets: Vec<f64> = start.q_rad.iter().zip(&lead).map(|(q, lead)| q + lead).collect();
+    if real {
+        let target = |joint: &Entity| world.get::<JointTarget>(*joint).map_or(0.0, |target| target.position_rad);
+        start_targets = arm.joints.iter().map(target).collect();
+    }
+    for (index, joint) in arm.joints.iter().enumerate().filter(|_| !real) {
         let target = start_targets[index];
         world.entity_mut(*joint).insert((
             JointState { position_rad: start.q_rad[index], velocity_rad_s: 0.0, torque_nm: 0.0 },

@@ -1,6 +1,7 @@
 //! Runs without a window, as fast as the machine goes.
 
 use crate::app::{AppError, Loaded, RunOptions, add_core};
+use crate::backend::servo::ServoArm;
 use crate::config::Scene;
 use crate::control::{Control, ControlRate};
 use crate::episode::{EndReason, Episode, EpisodeFault, EpisodePhase, EpisodeRequests};
@@ -8,12 +9,15 @@ use crate::world::ActiveScene;
 use bevy::prelude::*;
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// An application without a window, whose ticks are driven by hand.
 pub struct Headless {
     /// The Bevy application.
     pub app: App,
+    /// When the next tick is due, where a real arm keeps the time.
+    due: Option<Instant>,
 }
 
 /// The episode could not be started.
@@ -55,13 +59,17 @@ impl Headless {
     /// # Errors
     /// [`AppError`] naming file, place and remedy.
     pub fn new(options: &RunOptions) -> Result<Self, AppError> {
-        let loaded = Loaded::new(options)?;
+        Ok(Self::from_loaded(&Loaded::new(options)?, options))
+    }
+
+    /// An application of what was loaded before.
+    pub fn from_loaded(loaded: &Loaded, options: &RunOptions) -> Self {
         let mut app = App::new();
         if options.multi_threaded {
             app.add_plugins(TaskPoolPlugin::default());
         }
-        add_core(&mut app, &loaded, options);
-        Ok(Self { app })
+        add_core(&mut app, loaded, options);
+        Self { app, due: None }
     }
 
     /// Sets up the episode of `seed`; its first tick has then been made.
@@ -77,8 +85,21 @@ impl Headless {
         }
     }
 
-    /// One control tick.
+    /// Whether there was a real arm whose driver has ended.
+    pub fn arm_has_ended(&self) -> bool {
+        self.app.world().get_resource::<ServoArm>().is_some_and(ServoArm::is_finished)
+    }
+
+    /// One control tick. With a real arm it begins when it is due.
     pub fn tick(&mut self) {
+        if self.app.world().get_resource::<ServoArm>().is_some_and(ServoArm::is_real_time) {
+            let now = Instant::now();
+            let tick = Duration::from_secs_f64(self.app.world().resource::<ControlRate>().tick_s());
+            // After a pause, such as the planning of an episode, time goes on from now instead of being caught up with.
+            let due = self.due.filter(|due| now.saturating_duration_since(*due) < tick).unwrap_or(now);
+            std::thread::sleep(due.saturating_duration_since(now));
+            self.due = Some(due + tick);
+        }
         self.app.world_mut().run_schedule(Control);
     }
 

@@ -3,18 +3,30 @@
 #![allow(clippy::unwrap_used, reason = "clippy knows tests, not their helpers")]
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use etude::app::{Loaded, RunOptions};
+use etude::backend::servo::{ArmLink, ServoArm, ServoHealth, SteppedLink};
+use etude::backend::sim::SimPlant;
 use etude::bus::calibration_check::{ExpectedJoint, check};
 use etude::bus::calibration_file::ArmCalibration;
+use etude::bus::clock::Clock;
 use etude::bus::discover;
 use etude::bus::driver::BusDriver;
+use etude::bus::engine::Engine;
+use etude::bus::error::BusError;
 use etude::bus::registers::Register;
 use etude::bus::settings::DriverSettings;
 use etude::bus::state::{ArmState, Mode, NoticeKind};
 use etude::bus::virtual_bus::VirtualBus;
+use etude::bus::virtual_bus::arms;
 use etude::bus::virtual_bus::fault::FaultKind;
 use etude::bus::virtual_bus::pty::VirtualArm;
+use etude::bus::virtual_bus::sim_port::SharedBus;
+use etude::headless::Headless;
+use etude::rig::RigSetUp;
+use etude::robot::{Arm, JointCommand, JointState, JointTarget};
 
 const START: [f64; 6] = [0.1, -1.6, 1.4, 1.0, 0.2, 0.3];
 const GOAL: [f64; 6] = [0.3, -1.4, 1.2, 0.8, 0.0, 0.5];
@@ -99,17 +111,7 @@ fn parked(rig_bus: &VirtualBus) -> bool {
 fn an_arm_is_found_checked_moved_and_parked() {
     let rig = Rig::new();
     rig.drive_until(&START, 3.0, "connecting", |state| state.is_fresh(0.05) && state.notices.is_empty());
-    let expected: Vec<ExpectedJoint> = settings()
-        .joints
-        .iter()
-        .map(|joint| ExpectedJoint {
-            name: joint.name.clone(),
-            lower_rad: joint.lower_rad,
-            upper_rad: joint.upper_rad,
-            full_turn: joint.name == "wrist_roll",
-            homed_at_middle: joint.name != "gripper",
-        })
-        .collect();
+    let expected: Vec<ExpectedJoint> = settings().joints.iter().map(ExpectedJoint::of).collect();
     assert_eq!(check(&calibration(), &expected), []);
     let table = rig.driver.read_table(1).unwrap();
     assert_eq!(Register::HOMING_OFFSET.in_block(0, &table), Some(1034));
@@ -261,4 +263,127 @@ fn a_leader_is_followed_without_waiting_for_a_cycle() {
         at(0.99)
     );
     assert!(times_us.len() > 100 && at(0.5) < 5000, "{times_us:?}");
+}
+
+/// Commands per tick for the parity test, rad: hold, then slow waves on every joint, then hold again. Starts at `start`.
+fn recorded_commands(start: &[f64]) -> Vec<Vec<f64>> {
+    let pose = |time_s: f64| {
+        let wave = |joint: usize, size: f64, period_s: f64| {
+            let waving_s = (time_s - 2.0).clamp(0.0, 8.0);
+            start[joint] + size * (std::f64::consts::TAU * waving_s / period_s).sin()
+        };
+        vec![wave(0, 0.4, 8.0), wave(1, -0.1, 4.0), wave(2, -0.15, 8.0), wave(3, 0.2, 4.0), wave(4, 0.3, 8.0), {
+            start[5] + 0.1 * (1.0 - (std::f64::consts::TAU * (time_s - 2.0).clamp(0.0, 8.0) / 4.0).cos())
+        }]
+    };
+    (0..360).map(|tick| pose(f64::from(tick) / 30.0)).collect()
+}
+
+/// What an application made of a command sequence: targets and joint angles of every tick, rad.
+type Trace = (Vec<Vec<f64>>, Vec<Vec<f64>>);
+
+fn play(headless: &mut Headless, commands: &[Vec<f64>]) -> Trace {
+    let (mut targets, mut angles) = (Vec::new(), Vec::new());
+    for command in commands {
+        let world = headless.app.world_mut();
+        let arm = world.query::<&Arm>().single(world).unwrap().clone();
+        for (joint, angle) in arm.joints.iter().zip(command) {
+            world.get_mut::<JointCommand>(*joint).unwrap().position_rad = *angle;
+        }
+        headless.tick();
+        let world = headless.app.world();
+        targets.push(arm.joints.iter().map(|j| world.get::<JointTarget>(*j).unwrap().position_rad).collect());
+        angles.push(arm.joints.iter().map(|j| world.get::<JointState>(*j).unwrap().position_rad).collect());
+    }
+    (targets, angles)
+}
+
+/// The same application once with the simulation in it and once with a servo bus in it behind which the simulation is.
+#[test]
+fn simulation_and_bus_do_the_same() {
+    let options =
+        RunOptions { scene: "free_play".into(), operator: etude::operator::Operator::Nobody, ..RunOptions::default() };
+    let mut simulated = Headless::new(&options).unwrap();
+    simulated.start(3).unwrap();
+    let world = simulated.app.world_mut();
+    let arm = world.query::<&Arm>().single(world).unwrap().clone();
+    let start: Vec<f64> = arm.joints.iter().map(|j| world.get::<JointTarget>(*j).unwrap().position_rad).collect();
+    let commands = recorded_commands(&start);
+    let (targets, angles) = play(&mut simulated, &commands);
+
+    let mut loaded = Loaded::new(&options).unwrap();
+    let set_up = RigSetUp { q_rad: start.clone(), table_friction: Some(0.5), props: Vec::new() };
+    let rig = etude::rig::Rig::new(&loaded, &set_up, |_, _, _| {}).unwrap();
+    let calibration = arms::calibration(5);
+    let plant = SimPlant::new(rig, loaded.sim.physics.step_hz);
+    let shared = SharedBus::new(arms::calibrated(&calibration, Some(Box::new(plant))));
+    shared.lock().place(&start);
+    let port = shared.clone();
+    let opener = Box::new(move || {
+        port.open(1_000_000).map_err(|error| BusError::Open { path: "bus".into(), reason: error.to_string() })
+    });
+    let clock: Arc<dyn Clock> = Arc::new(shared.clone());
+    // Fast enough that a goal is on the wire, whole, before the physics steps: the driver spreads what is sent between two
+    // cycles over the next, and that is not what is compared here.
+    let fast = DriverSettings { rate_hz: 240.0, ..DriverSettings::default() };
+    let engine = Engine::new(fast, &calibration, opener, clock.clone()).unwrap();
+    let link = SteppedLink::new(engine, clock);
+    // Connected, all servos checked, still limp: it sinks a little, as a real arm does that nobody holds.
+    link.pass(0.1);
+    loaded.hardware = Some(ServoArm::new(Arc::new(link)));
+    let mut driven = Headless::from_loaded(&loaded, &options);
+    driven.start(3).unwrap();
+    // The torque comes on and the arm is brought back to where the other one stands.
+    play(&mut driven, &vec![commands[0].clone(); 60]);
+    let (driven_targets, driven_angles) = play(&mut driven, &commands);
+
+    assert_eq!(targets, driven_targets, "the same targets to the bit");
+    let tick_rad = std::f64::consts::TAU / 4096.0;
+    let (mut worst, mut sum, mut count) = ((0.0, 0, 0), 0.0, 0.0);
+    // From the first movement on: what stood still before keeps what friction left it.
+    for (tick, (one, other)) in angles.iter().zip(&driven_angles).enumerate().skip(75) {
+        for (joint, (one, other)) in one.iter().zip(other).enumerate() {
+            let apart = (one - other).abs() / tick_rad;
+            sum += apart;
+            count += 1.0;
+            if apart > worst.0 {
+                worst = (apart, tick, joint);
+            }
+        }
+    }
+    println!(
+        "encoder ticks apart: mean {:.2}, worst {:.1} at tick {} joint {}",
+        sum / count,
+        worst.0,
+        worst.1,
+        worst.2
+    );
+    assert!(sum / count < 1.0 && worst.0 < 3.5, "mean {}, worst {worst:?}", sum / count);
+    let audit = shared.lock().audit.clone();
+    assert_eq!((audit.goals_outside_limits, audit.torque_on_jumps), (0, 0), "{audit:?}");
+}
+
+/// The first real-time ticks of an application on an emulated arm, and what remains when it is gone.
+#[test]
+fn the_same_application_drives_an_arm_and_parks_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("arm");
+    let arm = VirtualArm::start(bus(), Some(&link)).unwrap();
+    let options =
+        RunOptions { scene: "free_play".into(), operator: etude::operator::Operator::Nobody, ..RunOptions::default() };
+    let mut loaded = Loaded::new(&options).unwrap();
+    let driver = BusDriver::start(&link.to_string_lossy(), None, settings(), &calibration()).unwrap();
+    driver.wait_newer(30, Duration::from_secs(3)).unwrap();
+    loaded.hardware = Some(ServoArm::new(Arc::new(driver)));
+    let mut headless = Headless::from_loaded(&loaded, &options);
+    drop(loaded);
+    headless.start(0).unwrap();
+    let began = Instant::now();
+    let (_, angles) = play(&mut headless, &vec![GOAL.to_vec(); 75]);
+    assert!((2.0..4.0).contains(&began.elapsed().as_secs_f64()), "ticks keep real time: {:?}", began.elapsed());
+    assert!(close(&angles[0], &START) && close(&angles[74], &GOAL), "{:?} {:?}", angles[0], angles[74]);
+    assert_eq!(headless.app.world().resource::<ServoHealth>().mode, Mode::Following);
+    drop(headless);
+    assert!(parked(&arm.bus().lock()));
+    assert!(arm.bus().lock().servos().iter().all(|servo| servo.get(Register::TORQUE_ENABLE) == 0));
 }

@@ -281,5 +281,171 @@ fn datasets_that_are_none_and_numbers_out_of_range_are_answered_in_words() {
     ] {
         let text = complaint(arguments);
         assert!(text.contains(expected), "{arguments:?}: \"{text}\" does not say \"{expected}\"");
+/// The program at work on emulated arms, with its files in a folder of its own.
+#[cfg(unix)]
+mod arms {
+    use std::io::{BufRead, BufReader, Write};
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
+    fn program(folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_etude"));
+        command
+            .args(arguments)
+            .env("HF_LEROBOT_CALIBRATION", folder.join("calibration"))
+            .env("XDG_CONFIG_HOME", folder.join("config"))
+            .env("ETUDE_HOME", env!("CARGO_MANIFEST_DIR"))
+            .current_dir(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end with `input`; stdout and stderr.
+    fn run(folder: &Path, arguments: &[&str], input: &str) -> (bool, String, String) {
+        let mut child = program(folder, arguments).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.success(), text(&output.stdout), text(&output.stderr))
+    }
+
+    /// A verb that keeps running, told what to do line by line.
+    struct Running(Child);
+
+    impl Running {
+        fn start(folder: &Path, arguments: &[&str]) -> Self {
+            Self(program(folder, arguments).spawn().unwrap())
+        }
+
+        /// An emulated arm; returns when its port is there.
+        fn arm(folder: &Path, arguments: &[&str]) -> Self {
+            let mut arm = Self::start(folder, &[&["virtual-arm"], arguments].concat());
+            let mut line = String::new();
+            BufReader::new(arm.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+            assert!(!line.trim().is_empty(), "it names its port");
+            arm
+        }
+
+        fn tell(&mut self, line: &str) {
+            self.0.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn an_arm_is_calibrated_examined_and_parked() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut arm = Running::arm(folder, &["--link", "arm", "--uncalibrated", "--seed", "3"]);
+        let (_, ports, _) = run(folder, &["ports", "arm"], "");
+        assert!(ports.contains("arm: an arm at 12.0 V") && ports.contains("etude calibrate"), "{ports}");
+        let (parked, _, complaint) = run(folder, &["park", "--port", "arm"], "");
+        assert!(!parked && complaint.contains("--id NAME"), "{complaint}");
+
+        arm.tell("middle");
+        std::thread::sleep(Duration::from_secs(2));
+        let mut calibrate = Running::start(folder, &["calibrate", "--port", "arm", "--id", "blue"]);
+        calibrate.tell("\n");
+        let mut said = BufReader::new(calibrate.0.stderr.take().unwrap()).lines();
+        let mut wait_for = |words: &str| {
+            for line in said.by_ref().map(Result::unwrap) {
+                assert!(!line.starts_with("check: "), "{line}");
+                if line.contains(words) {
+                    return;
+                }
+            }
+            panic!("it ended without \"{words}\"");
+        };
+        wait_for("3. Move each joint");
+        arm.tell("pose -179 -179 -179 -179 0 -179");
+        std::thread::sleep(Duration::from_secs(3));
+        arm.tell("pose 179 179 179 179 0 179");
+        wait_for("every joint was at both ends");
+        std::thread::sleep(Duration::from_secs(1));
+        calibrate.tell("");
+        wait_for("checks: no range");
+        assert!(calibrate.0.wait().unwrap().success());
+
+        let file = std::fs::read_to_string(folder.join("calibration/robots/so_follower/blue.json")).unwrap();
+        assert!(file.contains("\"homing_offset\"") && file.contains("\"range_max\": 4095"), "{file}");
+        arm.tell("still");
+        let (healthy, report, _) = run(folder, &["doctor", "--port", "arm"], "");
+        assert!(healthy && report.contains("the arm is healthy") && !report.contains("not compared"), "{report}");
+        let (_, ports, _) = run(folder, &["ports", "arm", "--json"], "");
+        let port: serde_json::Value = serde_json::from_str(&ports).unwrap();
+        assert_eq!((&port["id"], &port["role"], &port["is_arm"]), (&"blue".into(), &"follower".into(), &true.into()));
+        let (parked, said, complaint) = run(folder, &["park", "--port", "arm"], "");
+        assert!(parked && said.contains("parked"), "{said}{complaint}");
+    }
+
+    #[test]
+    fn motors_are_set_up_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut arm = Running::arm(folder, &["--link", "board", "--new-motors"]);
+        let (done, said, complaint) = run(folder, &["setup-motors", "--port", "board", "--joint", "gripper"], "\n");
+        assert!(done && said.contains("gripper: id 6 at 1000000 baud, read back (had id 1"), "{said}{complaint}");
+        arm.tell("connect all");
+        std::thread::sleep(Duration::from_secs(1));
+        let (_, said, complaint) = run(folder, &["setup-motors", "--port", "board", "--joint", "elbow_flex"], "\nq\n");
+        assert!(said.is_empty() && complaint.contains("elbow_flex: "), "{said}{complaint}");
+        assert!(complaint.contains("connected"), "{complaint}");
+    }
+
+    #[test]
+    fn a_follower_follows_and_is_parked() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let _leader = Running::arm(folder, &["--link", "leader", "--leader"]);
+        let _follower = Running::arm(folder, &["--link", "follower"]);
+        let (done, said, complaint) = run(
+            folder,
+            &[
+                "teleoperate",
+                "--leader",
+                "leader",
+                "--leader-id",
+                "virtual",
+                "--follower",
+                "follower",
+                "--follower-id",
+                "virtual",
+                "--seconds",
+                "6",
+            ],
+            "",
+        );
+        assert!(done && said.contains("from reading the leader"), "{said}{complaint}");
+        let goals: u32 = said.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(goals > 60, "{said}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_answered_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let cases: [(&[&str], &str); 8] = [
+            (&["doctor", "--port", "/dev/nope"], "/dev/nope: there is no such port"),
+            (&["park", "--port", "/dev/null", "--id", "blue"], "blue.json: no such calibration"),
+            (&["calibrate", "--port", "/dev/null", "--id", "a/b"], "letters, digits"),
+            (&["calibrate", "--port", "/dev/null", "--id", "a", "--joint", "elbow"], "elbow_flex"),
+            (&["setup-motors", "--port", "/dev/null"], "cannot open the port"),
+            (&["virtual-arm", "--faults", "nix.ron"], "nix.ron"),
+            (&["run", "--arm", "real"], "etude calibrate"),
+            (&["teleoperate", "--leader", "/dev/null", "--follower", "sim", "--rotate", "999"], "--rotate 999"),
+        ];
+        for (arguments, expected) in cases {
+            let (done, _, complaint) = run(folder.path(), arguments, "");
+            assert!(!done && complaint.contains(expected), "{arguments:?}: {complaint}");
+            assert_eq!(complaint.trim_end().lines().count(), 1, "{complaint}");
+        }
     }
 }

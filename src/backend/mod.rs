@@ -1,6 +1,7 @@
 //! What moves the joints. A backend tags its joints, writes their [`JointState`](crate::robot::JointState) in Sense and
 //! reads their [`JointTarget`](crate::robot::JointTarget) in Act.
 
+pub mod servo;
 pub mod sim;
 
 use bevy::prelude::*;

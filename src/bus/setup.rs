@@ -47,7 +47,13 @@ pub fn find_only_motor(port: &mut ServoPort) -> Result<FoundMotor, BusError> {
         match ids.as_slice() {
             // Two with one id may answer a ping to everyone with nothing that can be read.
             [] => garbled = garbled.or(garbled_id(port)?),
-            [id] => return confirm(port, *id, baud),
+            // One may be heard well while others with one id spoil each other's answers.
+            [id] => {
+                return match garbled_id(port)? {
+                    Some(other) => Err(BusError::DuplicateId { id: other }),
+                    None => confirm(port, *id, baud),
+                };
+            }
             _ => return Err(BusError::SeveralServos { ids, baud }),
         }
     }
@@ -171,6 +177,12 @@ mod tests {
         bus.lock().servos_mut()[1].set(Register::ID, 5);
         let error = find_only_motor(&mut port).unwrap_err();
         assert!(matches!(&error, BusError::SeveralServos { ids, .. } if ids == &[1, 5]), "{error}");
+        let (bus_of_three, mut three) = with_new_motors(3);
+        bus_of_three.lock().servos_mut()[2].set(Register::ID, 6);
+        assert!(
+            matches!(find_only_motor(&mut three), Err(BusError::DuplicateId { id: 1 })),
+            "one of three is heard well"
+        );
         let found = FoundMotor { id: 1, baud: 1_000_000, model: 777, voltage_v: 12.0 };
         assert!(matches!(assign(&mut port, &found, 5), Err(BusError::SeveralServos { .. })));
         assert_eq!(bus.lock().servos()[0].id(), 1, "nothing was changed");

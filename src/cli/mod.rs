@@ -1,15 +1,25 @@
 //! The command line: one subcommand per verb. Results go to stdout, progress and complaints to stderr.
 
+mod arm;
 mod bench;
+mod calibrate;
 mod dataset;
 mod dataset_text;
+mod doctor;
+mod park;
+mod ports;
 mod practise;
 mod record;
 mod replay;
 mod run;
+mod setup_motors;
+#[cfg(unix)]
+mod teleoperate;
 mod urdf;
+#[cfg(unix)]
+mod virtual_arm;
 
-use crate::app::{AppError, RunOptions};
+use crate::app::{AppError, Backend, RunOptions};
 use crate::operator::Operator;
 use bevy::log::{Level, LogPlugin};
 use bevy::prelude::App;
@@ -52,6 +62,22 @@ enum Verb {
     Urdf(urdf::UrdfVerb),
     /// Measure the program's own speed on this machine.
     Bench(bench::BenchArgs),
+    /// List serial ports and the arms on them.
+    Ports(ports::PortsArgs),
+    /// Give new motors their ids, one at a time.
+    SetupMotors(setup_motors::SetupMotorsArgs),
+    /// Calibrate an arm, step by step.
+    Calibrate(calibrate::CalibrateArgs),
+    /// Say what is wrong with an arm, why, and what to do.
+    Doctor(doctor::DoctorArgs),
+    /// Bring an arm slowly to its rest pose and switch its torque off.
+    Park(park::ParkArgs),
+    /// Let a follower do what a leader does.
+    #[cfg(unix)]
+    Teleoperate(teleoperate::TeleoperateArgs),
+    /// Emulate an arm on a serial port of its own, for practice without one.
+    #[cfg(unix)]
+    VirtualArm(virtual_arm::VirtualArmArgs),
 }
 
 /// What to simulate.
@@ -61,8 +87,16 @@ struct WorldArgs {
     #[arg(long, default_value = "move_t", value_name = "NAME")]
     task: String,
     /// Arm: a name in configs/arm/ or a .ron file.
+    ///
+    /// "real" is the real arm that was calibrated last on this computer.
     #[arg(long, default_value = "so100", value_name = "NAME")]
     arm: String,
+    /// Drive the real arm on this serial port instead of a simulated one.
+    #[arg(long, value_name = "PORT")]
+    arm_port: Option<String>,
+    /// Name of the real arm's calibration, if it is not known from this computer.
+    #[arg(long, value_name = "NAME", requires = "arm_port")]
+    arm_id: Option<String>,
     /// Another URDF for the arm.
     #[arg(long, value_name = "FILE")]
     urdf: Option<PathBuf>,
@@ -78,17 +112,47 @@ struct WorldArgs {
 }
 
 impl WorldArgs {
-    fn options(&self, operator: Operator) -> RunOptions {
-        RunOptions {
+    fn options(&self, operator: Operator) -> Result<RunOptions, CliError> {
+        let real = self.arm == "real";
+        Ok(RunOptions {
             scene: self.task.clone(),
-            arm: self.arm.clone(),
+            arm: if real { "so100".into() } else { self.arm.clone() },
             urdf: self.urdf.clone(),
             servo: self.servo.clone(),
             physics: self.physics.clone(),
             control_hz: self.control_hz,
             multi_threaded: false,
             operator,
-        }
+            backend: self.backend(real)?,
+        })
+    }
+
+    /// Whether a real arm will move.
+    fn is_real(&self) -> bool {
+        self.arm == "real" || self.arm_port.is_some()
+    }
+
+    fn backend(&self, real: bool) -> Result<Backend, CliError> {
+        let Some(port) = &self.arm_port else {
+            if !real {
+                return Ok(Backend::Sim);
+            }
+            let arm = arm::latest_follower()?.ok_or_else(|| {
+                CliError::Usage(
+                    "--arm real: no arm was calibrated on this computer; run `etude ports` and `etude calibrate`, or give its \
+                     port with --arm-port"
+                        .into(),
+                )
+            })?;
+            return Ok(Backend::Servo { port: arm.path, id: arm.calibration_id });
+        };
+        let found = arm::ArmArgs { port: port.clone(), id: self.arm_id.clone(), leader: false }.id()?;
+        let id = found.ok_or_else(|| {
+            CliError::Usage(format!(
+                "{port}: which arm this is, is not known; give the name of its calibration with --arm-id NAME"
+            ))
+        })?;
+        Ok(Backend::Servo { port: port.clone(), id })
     }
 }
 
@@ -129,6 +193,9 @@ pub enum CliError {
     /// Results could not be written.
     #[error("writing results: {0}; check where the output goes")]
     Output(#[from] std::io::Error),
+    /// The arm, its port or its files.
+    #[error(transparent)]
+    Bus(#[from] crate::bus::error::BusError),
     /// The window could not be opened or drawn.
     #[error("window: {0}")]
     Window(String),
@@ -161,6 +228,15 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             bench::bench(&args)
         }
+        Verb::Ports(args) => ports::ports(&args),
+        Verb::SetupMotors(args) => setup_motors::setup_motors(&args),
+        Verb::Calibrate(args) => calibrate::calibrate(&args),
+        Verb::Doctor(args) => doctor::doctor(&args),
+        Verb::Park(args) => park::park(&args),
+        #[cfg(unix)]
+        Verb::Teleoperate(args) => teleoperate::teleoperate(&args),
+        #[cfg(unix)]
+        Verb::VirtualArm(args) => virtual_arm::virtual_arm(&args),
     }
 }
 

@@ -114,7 +114,7 @@ pub(super) fn practise(args: &PractiseArgs, verbose: u8) -> Result<(), CliError>
     if args.measure_fps.is_some_and(|seconds| !(0.5..=3600.0).contains(&seconds)) {
         return Err(CliError::Usage("--measure-fps: give a number from 0.5 to 3600 s".into()));
     }
-    let mut run = args.world.options(if args.watch { Operator::Scripted } else { Operator::Human });
+    let mut run = args.world.options(if args.watch { Operator::Scripted } else { Operator::Human })?;
     let loaded = Loaded::new(&run)?;
     if args.watch && job_of(&loaded.scene.scene).is_none() {
         run.operator = Operator::Human;
@@ -141,7 +141,7 @@ fn without_window(args: &PractiseArgs, fault: &WindowError) -> Result<(), CliErr
         WindowError::NoDisplay(_) => "to practise, start etude on a desktop",
         _ => "to practise, install a Vulkan driver (mesa-vulkan-drivers draws even without a GPU)",
     };
-    let mut headless = Headless::new(&args.world.options(Operator::Scripted))?;
+    let mut headless = Headless::new(&args.world.options(Operator::Scripted)?)?;
     let scene = headless.scene();
     if job_of(&scene).is_none() {
         return Err(CliError::Window(format!("{fault}; {remedy}; \"{}\" has nothing an expert could do", scene.title)));
@@ -156,7 +156,7 @@ pub(super) fn screenshot(args: &ScreenshotArgs, verbose: u8) -> Result<(), CliEr
     if !(0.0..=3600.0).contains(&args.at) {
         return Err(CliError::Usage(format!("--at {}: give a number from 0 to 3600 s", args.at)));
     }
-    let mut run = args.world.options(Operator::Scripted);
+    let mut run = args.world.options(Operator::Scripted)?;
     let loaded = Loaded::new(&run)?;
     if job_of(&loaded.scene.scene).is_none() {
         run.operator = Operator::Human;

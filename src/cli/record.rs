@@ -135,7 +135,7 @@ pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
     let operator = match args.operator {
         OperatorArg::Scripted => Operator::Scripted,
     };
-    let mut headless = Headless::new(&args.world.options(operator))?;
+    let mut headless = Headless::new(&args.world.options(operator)?)?;
     let scene = headless.scene();
     if job_of(&scene).is_none() {
         return Err(CliError::Usage(format!(

@@ -61,7 +61,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         OperatorArg::Scripted => Operator::Scripted,
         OperatorArg::Nobody => Operator::Nobody,
     };
-    let mut headless = Headless::new(&args.world.options(operator))?;
+    let mut headless = Headless::new(&args.world.options(operator)?)?;
     let scene = headless.scene();
     if operator == Operator::Scripted && job_of(&scene).is_none() {
         return Err(CliError::Usage(format!(
@@ -71,6 +71,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         )));
     }
     headless.app.insert_resource(ExpertSpeed(args.speed));
+    if args.world.is_real() {
+        super::arm::tell("the real arm moves now, as in the simulation; Ctrl-C parks it");
+    }
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
     let started = Instant::now();
     let mut reports: Vec<EpisodeReport> = Vec::new();
@@ -83,6 +86,12 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         }
         bar.inc(1);
         reports.push(report);
+        if headless.arm_has_ended() {
+            bar.finish_and_clear();
+            return Err(CliError::Usage(
+                "the arm was parked and its driver has ended, as after Ctrl-C; run the command again to go on".into(),
+            ));
+        }
     }
     bar.finish_and_clear();
     let elapsed_s = started.elapsed().as_secs_f64();

@@ -2,11 +2,13 @@
 
 mod bristle;
 mod physics;
+mod plant;
 mod servo;
 mod shapes;
 
 pub use bristle::Bristles;
 pub use physics::{BodyMotion, Members, Physics, PhysicsBundle, PhysicsError, PhysicsItem, Snapshot};
+pub use plant::SimPlant;
 pub use servo::Servo;
 pub use shapes::{LinkShapes, ShapeError};
 
@@ -162,6 +164,10 @@ pub fn rebuild(
         world.query::<(Entity, &Arm)>().iter(world).map(|(entity, arm)| (entity, arm.clone())).collect();
     arms.sort_by_key(|(entity, _)| *entity);
     for (entity, arm) in arms {
+        // A real arm stands on its own table.
+        if arm.joints.first().is_none_or(|joint| world.get::<SimJoint>(*joint).is_none()) {
+            continue;
+        }
         let gripper = arm.model.gripper_joint();
         let delay_ticks = (arm.config.command_delay_s / tick_s).round() as usize;
         let start = |index: usize| q_rad.get(index).copied().unwrap_or(0.0);

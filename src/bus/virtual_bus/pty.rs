@@ -87,7 +87,9 @@ impl Drop for VirtualArm {
             // A panic in the emulation has been reported by then.
             let _ = thread.join();
         }
-        if let Some(link) = &self.link {
+        // Another arm may have taken the link's name meanwhile.
+        let path = self.path.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(link) = self.link.as_ref().filter(|link| std::fs::read_link(link).is_ok_and(|to| to == *path)) {
             remove_link(link);
         }
     }

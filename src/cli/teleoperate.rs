@@ -1,0 +1,203 @@
+//! `etude teleoperate`: a follower does what a leader does.
+
+use super::arm::{ArmArgs, load_calibration, notices, open_arm, tell, watched};
+use super::{CliError, say};
+use crate::bus::calibration_file::{ArmCalibration, Role};
+use crate::bus::driver::BusDriver;
+use crate::bus::follow::{Glide, LeaderMap, gripper_range_rad};
+use crate::bus::settings::DriverSettings;
+use crate::bus::state::{ArmState, Mode, Pace};
+use crate::bus::virtual_bus::arms;
+use crate::bus::virtual_bus::pty::VirtualArm;
+use clap::Args;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Options of `etude teleoperate`.
+#[derive(Args, Debug)]
+pub(super) struct TeleoperateArgs {
+    /// Serial port of the leader, the arm moved by hand.
+    #[arg(long, value_name = "PORT")]
+    leader: String,
+    /// Serial port of the follower, or sim for a simulated one.
+    #[arg(long, value_name = "PORT|sim")]
+    follower: String,
+    /// Name of the leader's calibration, if it is not known from this computer.
+    #[arg(long, value_name = "NAME")]
+    leader_id: Option<String>,
+    /// Name of the follower's calibration, if it is not known from this computer.
+    #[arg(long, value_name = "NAME")]
+    follower_id: Option<String>,
+    /// The leader stands opposite: exchange left and right.
+    #[arg(long)]
+    mirror: bool,
+    /// How far the follower's base is turned against the leader's, degrees.
+    #[arg(long, default_value_t = 0.0, value_name = "DEGREES", allow_negative_numbers = true)]
+    rotate: f64,
+    /// Stop after this many seconds instead of on Ctrl-C.
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+}
+
+/// Older readings of a leader are not followed, s.
+const FRESH_S: f64 = 0.05;
+/// How long both arms may take to answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How often the state is shown.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+
+pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
+    if !args.rotate.is_finite() || args.rotate.abs() > 180.0 {
+        return Err(CliError::Usage(format!("--rotate {}: give degrees from -180 to 180", args.rotate)));
+    }
+    if args.seconds.is_some_and(|seconds| seconds.is_nan() || seconds <= 0.0) {
+        return Err(CliError::Usage("--seconds: give a number above 0".into()));
+    }
+    let leader_calibration = calibration(&args.leader, args.leader_id.clone(), true)?;
+    drop(open_arm(&args.leader)?);
+    // The simulated follower outlives its driver, which parks it.
+    let mut simulated = None;
+    let (follower_port, follower_calibration) = if args.follower == "sim" {
+        let calibration = arms::calibration(0);
+        let arm = VirtualArm::start(super::virtual_arm::simulated(&calibration)?, None)?;
+        let path = arm.path().to_string_lossy().into_owned();
+        simulated = Some(arm);
+        (path, calibration)
+    } else {
+        let calibration = calibration(&args.follower, args.follower_id.clone(), false)?;
+        drop(open_arm(&args.follower)?);
+        (args.follower.clone(), calibration)
+    };
+    let settings = DriverSettings::default();
+    let gripper = |calibration| gripper_range_rad(&settings.joints, calibration).unwrap_or((0.0, 1.0));
+    let map = LeaderMap {
+        mirror: args.mirror,
+        turn_rad: args.rotate.to_radians(),
+        leader_gripper_rad: gripper(&leader_calibration),
+        follower_gripper_rad: gripper(&follower_calibration),
+    };
+    let limp = DriverSettings { powered: false, ..settings.clone() };
+    let leader = BusDriver::start(&args.leader, None, limp, &leader_calibration)?;
+    let follower = BusDriver::start(&follower_port, None, settings, &follower_calibration)?;
+    follower.stop_on_signals()?;
+    wait_for(&leader, "leader")?;
+    wait_for(&follower, "follower")?;
+    tell("The follower glides to the leader's pose, then follows it. Ctrl-C parks it and ends.");
+    let pace = follow(args, &leader, &follower, &map)?;
+    tell("parking the follower");
+    follower.stop();
+    drop(simulated);
+    let latency = &pace.goal;
+    say(format!(
+        "{} goals; from reading the leader to the goal on the follower's wire: median {:.1} ms, 99 of 100 within {:.1} ms",
+        latency.count(),
+        latency.percentile_us(0.5) / 1e3,
+        latency.percentile_us(0.99) / 1e3
+    ))
+}
+
+fn calibration(port: &str, id: Option<String>, leader: bool) -> Result<ArmCalibration, CliError> {
+    if let Some(id) = &id {
+        return load_calibration(if leader { Role::Leader } else { Role::Follower }, id);
+    }
+    ArmArgs { port: port.to_owned(), id, leader }.calibration().map_err(|error| match error {
+        CliError::Usage(_) => CliError::Usage(format!(
+            "{port}: which arm this is, is not known; give the name of its calibration with {} NAME, or calibrate it",
+            if leader { "--leader-id" } else { "--follower-id" }
+        )),
+        other => other,
+    })
+}
+
+fn wait_for(driver: &BusDriver, which: &str) -> Result<(), CliError> {
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        let state = driver.state();
+        // Every joint has been checked once by then.
+        if state.cycle > 20 && state.is_fresh(FRESH_S) && state.notices.is_empty() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let why = notices(&driver.state()).join("; ");
+    Err(CliError::Usage(format!("the {which} is not ready: {why}; `etude doctor` says more")))
+}
+
+/// Follows until Ctrl-C or time is up; how the follower's driver kept time while it followed directly.
+fn follow(args: &TeleoperateArgs, leader: &BusDriver, follower: &BusDriver, map: &LeaderMap) -> Result<Pace, CliError> {
+    follower.enable()?;
+    let start = Instant::now();
+    let mut glide = Glide::from(follower.state().positions_rad());
+    let mut met = false;
+    let (mut cycle, mut last) = (0, Instant::now());
+    let mut show = Show { next: Instant::now(), told: Vec::new() };
+    while !follower.is_finished() && args.seconds.is_none_or(|seconds| start.elapsed().as_secs_f64() < seconds) {
+        let followed = follower.state();
+        show.state(&followed, &leader.state(), &follower.pace(), glide.has_arrived());
+        let Some(led) = leader.wait_newer(cycle, Duration::from_millis(100)) else { continue };
+        cycle = led.cycle;
+        let read_at = leader.read_at().unwrap_or_else(Instant::now);
+        let dt_s = last.elapsed().as_secs_f64().min(0.05);
+        last = Instant::now();
+        // Nobody's pose is no goal: the driver holds, and parks if the leader does not come back.
+        if !led.is_fresh(FRESH_S) {
+            continue;
+        }
+        if followed.mode != Mode::Following {
+            // After any interruption the leader may be anywhere.
+            let held = followed.joints.iter().map(|joint| joint.goal_rad).collect();
+            glide = Glide::from(held);
+        }
+        let goal = glide.next(&map.map(&led.positions_rad()), dt_s);
+        if glide.has_arrived() && !met {
+            met = true;
+            follower.reset_pace();
+        }
+        if follower.set_goal_read_at(&goal, read_at).is_err() {
+            break;
+        }
+    }
+    if watched() {
+        tell("");
+    }
+    Ok(follower.pace())
+}
+
+/// What the person sees while it runs.
+struct Show {
+    next: Instant,
+    told: Vec<String>,
+}
+
+impl Show {
+    fn state(&mut self, follower: &ArmState, leader: &ArmState, pace: &Pace, met: bool) {
+        if Instant::now() < self.next {
+            return;
+        }
+        self.next = Instant::now() + SHOW_EVERY;
+        let mut news: Vec<String> = notices(leader).into_iter().map(|notice| format!("leader: {notice}")).collect();
+        news.extend(notices(follower).into_iter().map(|notice| format!("follower: {notice}")));
+        for notice in news.iter().filter(|notice| !self.told.contains(notice)) {
+            tell(&if watched() { format!("\r\x1b[K{notice}") } else { notice.clone() });
+        }
+        self.told = news;
+        if !watched() {
+            return;
+        }
+        let doing = match (follower.mode, met) {
+            (Mode::Following, true) => "following",
+            (Mode::Following, false) => "gliding to the leader",
+            (Mode::Enabling, _) => "switching its torque on",
+            (Mode::Holding, _) => "holding still",
+            (Mode::Parking, _) => "parking",
+            (Mode::Stopped, _) => "stopped",
+            (Mode::Limp, _) => "limp",
+            (Mode::Disconnected, _) => "not connected",
+        };
+        let degrees: Vec<String> =
+            follower.joints.iter().map(|joint| format!("{:4.0}", joint.position_rad.to_degrees())).collect();
+        let latency = pace.goal.percentile_us(0.5) / 1e3;
+        let _ = write!(std::io::stderr(), "\r\x1b[K{doing}  {}  latency {latency:.1} ms", degrees.join(" "));
+        let _ = std::io::stderr().flush();
+    }
+}
