@@ -68,16 +68,15 @@ impl TaskRecord {
     /// Adds an attempt.
     pub fn add(&mut self, attempt: Attempt) -> Improved {
         let beats = |old: Option<&Attempt>| old.is_none_or(|old| attempt.beats(old));
-        let improved = Improved {
-            best: beats(self.best.as_ref()),
-            best_of_seed: beats(self.best_by_seed.get(&attempt.seed)),
-        };
+        let improved =
+            Improved { best: beats(self.best.as_ref()), best_of_seed: beats(self.best_by_seed.get(&attempt.seed)) };
         self.attempts += 1;
         self.successes += u64::from(attempt.success);
         if improved.best {
             self.best = Some(attempt);
         }
-        if improved.best_of_seed && (self.best_by_seed.len() < SEEDS_KEPT || self.best_by_seed.contains_key(&attempt.seed))
+        if improved.best_of_seed
+            && (self.best_by_seed.len() < SEEDS_KEPT || self.best_by_seed.contains_key(&attempt.seed))
         {
             self.best_by_seed.insert(attempt.seed, attempt);
         }
@@ -106,9 +105,10 @@ pub struct ScoreBook {
 impl ScoreBook {
     /// Opens the book of this user: in `ETUDE_DATA` if set, else in the system's folder for program data.
     pub fn of_user() -> Self {
-        let folder = std::env::var_os(FOLDER_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from).or_else(|| {
-            directories::ProjectDirs::from("", "", "etude").map(|folders| folders.data_dir().to_path_buf())
-        });
+        let folder =
+            std::env::var_os(FOLDER_VARIABLE).filter(|name| !name.is_empty()).map(PathBuf::from).or_else(|| {
+                directories::ProjectDirs::from("", "", "etude").map(|folders| folders.data_dir().to_path_buf())
+            });
         match folder {
             Some(folder) => Self::open(&folder),
             None => Self {
@@ -137,7 +137,8 @@ impl ScoreBook {
             Err(problem) => {
                 let aside = folder.join("scores.broken.ron");
                 let moved = std::fs::rename(&file, &aside);
-                let where_to = if moved.is_ok() { format!("moved to {}", aside.display()) } else { "left there".into() };
+                let where_to =
+                    if moved.is_ok() { format!("moved to {}", aside.display()) } else { "left there".into() };
                 book.complaint = Some(format!("{}: {problem}; {where_to}, scores start anew", file.display()));
             }
         }
@@ -168,7 +169,8 @@ impl ScoreBook {
     /// File of the ghost of a task, of one start or of all; `None` if nothing is kept.
     pub fn ghost_file(&self, task: &str, seed: Option<u64>) -> Option<PathBuf> {
         // Task names come from file names; what is no plain word stays out of ours.
-        let task: String = task.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
+        let task: String =
+            task.chars().map(|c| if c.is_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
         let name = seed.map_or_else(|| format!("{task}.ghost"), |seed| format!("{task}.{seed}.ghost"));
         Some(self.folder.as_ref()?.join("ghosts").join(name))
     }

@@ -47,7 +47,7 @@ pub fn judge_task(scene: &Scene, props: &Query<(&PropBody, &PropState)>, tool_he
             find(block).map_or_else(TaskScore::default, |found| {
                 let outside_m = distance_outside_m(&found.0.spec, found.1, *goal, *size_m);
                 // Full marks inside; half of them 5 cm short, so that progress shows from afar.
-                let value = 1.0 / (1.0 + outside_m / 0.05);
+                let value = 1.0 / (1.0 + outside_m.max(0.0) / 0.05);
                 conditions(*hold_s, value, [("inside the area", outside_m <= 0.0)], found, tool_height_m)
             })
         }

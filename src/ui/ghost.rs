@@ -204,9 +204,7 @@ fn dress(
         ghost: true,
         ..default()
     };
-    let root = commands
-        .spawn((GhostRoot { scene: scene.name.clone() }, Transform::default(), Visibility::Hidden))
-        .id();
+    let root = commands.spawn((GhostRoot { scene: scene.name.clone() }, Transform::default(), Visibility::Hidden)).id();
     for link in 0..arm.model.links.len() {
         let body =
             commands.spawn((GhostPart::Link(link), Transform::default(), Visibility::default(), ChildOf(root))).id();
@@ -299,9 +297,7 @@ mod tests {
 
     #[test]
     fn only_poses_in_the_same_place_coincide() {
-        let pose = |x: f32, turn: f32| {
-            Pose::from_parts(Vec3::new(x, 0.0, 0.0), Quat::from_rotation_z(turn))
-        };
+        let pose = |x: f32, turn: f32| Pose::from_parts(Vec3::new(x, 0.0, 0.0), Quat::from_rotation_z(turn));
         assert!(coincide(&pose(0.0, 0.0), &pose(0.001, 0.01)));
         assert!(!coincide(&pose(0.0, 0.0), &pose(0.01, 0.0)));
         assert!(!coincide(&pose(0.0, 0.0), &pose(0.0, 0.1)));

@@ -37,10 +37,7 @@ pub struct Handle {
 /// Adds the gathering of input.
 pub fn plugin(app: &mut App) {
     app.init_resource::<Handle>();
-    app.add_systems(
-        RunFixedMainLoop,
-        (drag, gather).chain().in_set(RunFixedMainLoopSystems::BeforeFixedMainLoop),
-    );
+    app.add_systems(RunFixedMainLoop, (drag, gather).chain().in_set(RunFixedMainLoopSystems::BeforeFixedMainLoop));
     app.add_systems(Update, draw_handle.in_set(super::UiSystems::Present));
 }
 
@@ -116,7 +113,8 @@ fn add_gamepad(wish: &mut TeleopInput, gamepad: &Gamepad, quarter_yaw: f32) {
     let button = |button: GamepadButton| gamepad.get(button).map_or(0.0, f64::from);
     let (x, y) = table_from_screen(quarter_yaw, axis(GamepadAxis::LeftStickX), axis(GamepadAxis::LeftStickY));
     wish.translate += DVec3::new(x, y, axis(GamepadAxis::RightStickY));
-    wish.roll += button(GamepadButton::LeftTrigger) - button(GamepadButton::RightTrigger) - axis(GamepadAxis::RightStickX);
+    wish.roll +=
+        button(GamepadButton::LeftTrigger) - button(GamepadButton::RightTrigger) - axis(GamepadAxis::RightStickX);
     wish.tilt += button(GamepadButton::DPadUp) - button(GamepadButton::DPadDown);
     wish.gripper += button(GamepadButton::LeftTrigger2) - button(GamepadButton::RightTrigger2);
 }

@@ -113,13 +113,8 @@ fn spawn_sun(mut commands: Commands) {
     commands.spawn((
         Sun,
         DirectionalLight::default(),
-        CascadeShadowConfigBuilder {
-            num_cascades: 1,
-            minimum_distance: 0.05,
-            maximum_distance: 2.2,
-            ..default()
-        }
-        .build(),
+        CascadeShadowConfigBuilder { num_cascades: 1, minimum_distance: 0.05, maximum_distance: 2.2, ..default() }
+            .build(),
         Transform::default(),
     ));
 }
@@ -190,8 +185,8 @@ fn dress(
         sky: Vec4::new(0.55 * light.sky, 0.26 * light.sky, 0.0, 0.0),
         translucent,
     };
-    let ground: LinearRgba = Color::srgb(scene.scene.table.colour.0, scene.scene.table.colour.1, scene.scene.table.colour.2)
-        .to_linear();
+    let ground: LinearRgba =
+        Color::srgb(scene.scene.table.colour.0, scene.scene.table.colour.1, scene.scene.table.colour.2).to_linear();
     let flat = Matte {
         colour: ground * (SHADE * (0.55 * light.sky + 0.62 * light.sun * direction.z)),
         sun: direction.extend(0.0),

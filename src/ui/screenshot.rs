@@ -57,12 +57,8 @@ pub fn to_png(image: &Image) -> Result<Vec<u8>, String> {
         other => return Err(format!("pixels of format {other:?} cannot be written")),
     };
     let data = image.data.as_ref().ok_or("the picture has no pixels")?;
-    let rgb: Vec<u8> = data
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .flat_map(|&[a, g, c, _]| if swap { [c, g, a] } else { [a, g, c] })
-        .collect();
+    let rgb: Vec<u8> =
+        data.as_chunks::<4>().0.iter().flat_map(|&[a, g, c, _]| if swap { [c, g, a] } else { [a, g, c] }).collect();
     let mut png = Vec::new();
     let mut encoder = png::Encoder::new(&mut png, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);

@@ -101,7 +101,8 @@ pub fn offset_polygon(corners: &[Vec2], distance: f32) -> Vec<Vec2> {
     let count = corners.len();
     (0..count)
         .map(|index| {
-            let (last, here, next) = (corners[(index + count - 1) % count], corners[index], corners[(index + 1) % count]);
+            let (last, here, next) =
+                (corners[(index + count - 1) % count], corners[index], corners[(index + 1) % count]);
             let outward = |from: Vec2, to: Vec2| {
                 let along = (to - from).normalize_or_zero();
                 Vec2::new(along.y, -along.x)
@@ -118,12 +119,8 @@ pub fn prism(corners: &[Vec2], face: &[[usize; 3]], height: f32, chamfer: f32) -
     let inner = offset_polygon(corners, -chamfer);
     let half = 0.5 * height;
     let ring = |points: &[Vec2], z: f32| -> Vec<Vec3> { points.iter().map(|point| point.extend(z)).collect() };
-    let rings = [
-        ring(&inner, -half),
-        ring(corners, -half + chamfer),
-        ring(corners, half - chamfer),
-        ring(&inner, half),
-    ];
+    let rings =
+        [ring(&inner, -half), ring(corners, -half + chamfer), ring(corners, half - chamfer), ring(&inner, half)];
     let mut soup = Soup::default();
     for triangle in face {
         soup.triangle(triangle.map(|index| rings[3][index]));

@@ -1,8 +1,7 @@
 //! Colours, type and cards of the panels.
 
 use bevy_egui::egui::{
-    self, Align2, Color32, Context, CornerRadius, FontId, Frame, Id, Margin, RichText, Stroke, TextStyle, Ui,
-    Vec2,
+    self, Align2, Color32, Context, CornerRadius, FontId, Frame, Id, Margin, RichText, Stroke, TextStyle, Ui, Vec2,
 };
 
 /// The colour of printed arms; marks what is one's own.
@@ -83,14 +82,18 @@ pub fn warm_up(ctx: &Context) {
 
 /// Frame of a card.
 pub fn card() -> Frame {
-    Frame::new()
-        .fill(CARD)
-        .corner_radius(CornerRadius::same(9))
-        .inner_margin(Margin::symmetric(12, 10))
+    Frame::new().fill(CARD).corner_radius(CornerRadius::same(9)).inner_margin(Margin::symmetric(12, 10))
 }
 
 /// A card that sticks to a place in the window.
-pub fn place_card(ctx: &Context, id: &'static str, align: Align2, offset: [f32; 2], width: f32, add: impl FnOnce(&mut Ui)) {
+pub fn place_card(
+    ctx: &Context,
+    id: &'static str,
+    align: Align2,
+    offset: [f32; 2],
+    width: f32,
+    add: impl FnOnce(&mut Ui),
+) {
     egui::Area::new(Id::new(id)).anchor(align, offset).constrain(true).show(ctx, |ui| {
         card().show(ui, |ui| {
             ui.set_width(width);

@@ -185,11 +185,7 @@ fn spawn_mark(commands: &mut Commands, meshes: &mut Assets<Mesh>, mark: &Mark) {
     }
 }
 
-fn drop_orphans(
-    mut commands: Commands,
-    visuals: Query<(Entity, &Follows)>,
-    bodies: Query<(), With<WorldPose>>,
-) {
+fn drop_orphans(mut commands: Commands, visuals: Query<(Entity, &Follows)>, bodies: Query<(), With<WorldPose>>) {
     for (entity, follows) in &visuals {
         if !bodies.contains(follows.0) {
             commands.entity(entity).despawn();

@@ -110,7 +110,8 @@ mod tests {
         let measured = Measured::default();
         assert!(!measured.started());
         assert_eq!(measured.rate("none", Quality::Low), None);
-        *measured.0.lock().unwrap() = Count { frames: 60, measured: 40, seconds: 2.0, longest_s: 0.07, cpu_s: Some(1.0) };
+        *measured.0.lock().unwrap() =
+            Count { frames: 60, measured: 40, seconds: 2.0, longest_s: 0.07, cpu_s: Some(1.0) };
         let rate = measured.rate("llvmpipe", Quality::Low).unwrap();
         assert_eq!((rate.frames_per_s, rate.longest_frame_ms, rate.quality), (20.0, 70.0, "low"));
         assert_eq!(rate.cpu_ms_per_frame, Some(25.0));

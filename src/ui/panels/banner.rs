@@ -22,9 +22,11 @@ pub(super) fn show(
     let mut lines: Vec<(String, String, Color32)> = Vec::new();
     if let Some(fault) = &fault.0 {
         lines.push(("This start is not possible".into(), format!("{fault}   ·   N next start"), BAD));
-    } else if let Some(result) = latest.0.as_ref().filter(|result| {
-        matches!(episode.phase, EpisodePhase::Done(_)) && result.number == episode.number
-    }) {
+    } else if let Some(result) = latest
+        .0
+        .as_ref()
+        .filter(|result| matches!(episode.phase, EpisodePhase::Done(_)) && result.number == episode.number)
+    {
         let colour = if result.good { GOOD } else { ACCENT };
         lines.push((result.title.clone(), result.detail.clone(), colour));
     } else if session.paused {

@@ -12,31 +12,35 @@ pub(super) fn show(mut contexts: EguiContexts, session: Res<Session>) -> Result 
         return Ok(());
     }
     let ctx = contexts.ctx_mut()?;
-    egui::Area::new(Id::new("help")).order(Order::Foreground).anchor(Align2::CENTER_CENTER, [0.0, 0.0]).show(ctx, |ui| {
-        theme::card().inner_margin(egui::Margin::symmetric(20, 16)).show(ui, |ui| {
-            ui.horizontal_top(|ui| {
-                ui.spacing_mut().item_spacing.x = 28.0;
-                let gamepad = cfg!(feature = "gamepad");
-                ui.vertical(|ui| {
-                    group(ui, Group::Hand.title(), &lines(Group::Hand));
-                    group(ui, Group::Joints.title(), &lines(Group::Joints));
-                });
-                ui.vertical(|ui| {
-                    let mouse: Vec<(String, &str)> = MOUSE.iter().map(|(keys, words)| ((*keys).into(), *words)).collect();
-                    group(ui, "Mouse", &mouse);
-                    group(ui, Group::Time.title(), &lines(Group::Time));
-                    if gamepad {
-                        let pad = [("sticks", "move, lift, turn"), ("triggers", "open, close"), ("cross", "tilt")];
-                        group(ui, "Gamepad", &pad.map(|(keys, words)| (keys.to_string(), words)));
-                    }
-                });
-                ui.vertical(|ui| {
-                    group(ui, Group::Attempt.title(), &lines(Group::Attempt));
-                    group(ui, Group::Sight.title(), &lines(Group::Sight));
+    egui::Area::new(Id::new("help")).order(Order::Foreground).anchor(Align2::CENTER_CENTER, [0.0, 0.0]).show(
+        ctx,
+        |ui| {
+            theme::card().inner_margin(egui::Margin::symmetric(20, 16)).show(ui, |ui| {
+                ui.horizontal_top(|ui| {
+                    ui.spacing_mut().item_spacing.x = 28.0;
+                    let gamepad = cfg!(feature = "gamepad");
+                    ui.vertical(|ui| {
+                        group(ui, Group::Hand.title(), &lines(Group::Hand));
+                        group(ui, Group::Joints.title(), &lines(Group::Joints));
+                    });
+                    ui.vertical(|ui| {
+                        let mouse: Vec<(String, &str)> =
+                            MOUSE.iter().map(|(keys, words)| ((*keys).into(), *words)).collect();
+                        group(ui, "Mouse", &mouse);
+                        group(ui, Group::Time.title(), &lines(Group::Time));
+                        if gamepad {
+                            let pad = [("sticks", "move, lift, turn"), ("triggers", "open, close"), ("cross", "tilt")];
+                            group(ui, "Gamepad", &pad.map(|(keys, words)| (keys.to_string(), words)));
+                        }
+                    });
+                    ui.vertical(|ui| {
+                        group(ui, Group::Attempt.title(), &lines(Group::Attempt));
+                        group(ui, Group::Sight.title(), &lines(Group::Sight));
+                    });
                 });
             });
-        });
-    });
+        },
+    );
     Ok(())
 }
 
