@@ -7,6 +7,7 @@ use crate::config::{self, ArmConfig, ConfigError, PhysicsConfig, Scene, ServoPro
 use crate::control::{self, ControlRate};
 use crate::episode::{self, PhysicsEntity};
 use crate::operator::Operator;
+use crate::record;
 use crate::robot;
 use crate::task::expert;
 use crate::teleop;
@@ -175,6 +176,7 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     expert::plugin(app);
     teleop::plugin(app);
     camera::plugin(app);
+    record::plugin(app);
     app.insert_resource(options.operator);
     app.insert_resource(loaded.scene.clone());
     let world = app.world_mut();

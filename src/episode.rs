@@ -298,7 +298,7 @@ fn judge(
 }
 
 /// Adds this tick's joint and object states to the digest and counts the tick.
-fn hash_state(
+pub(crate) fn hash_state(
     mut episode: ResMut<Episode>,
     arms: Query<&Arm>,
     joints: Query<(&JointState, Option<&SimJoint>)>,

@@ -24,6 +24,12 @@ pub struct StartError {
     message: String,
 }
 
+impl StartError {
+    pub(crate) fn new(seed: u64, message: impl Into<String>) -> Self {
+        Self { seed, message: message.into() }
+    }
+}
+
 /// How an episode went.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EpisodeReport {

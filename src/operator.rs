@@ -12,6 +12,8 @@ pub enum Operator {
     Human,
     /// The scene's scripted expert.
     Scripted,
+    /// A recorded episode, sent again.
+    Replay,
 }
 
 /// Set inside Decide of the systems that move arms. They may be unordered among themselves, since never more than one of

@@ -34,7 +34,9 @@ fn help_comes_at_once_and_lists_the_verbs() {
             let began = Instant::now();
             let text = stdout(&etude(&["--help"]));
             assert!(
-                ["practise", "run", "urdf", "bench", "screenshot"].iter().all(|verb| text.contains(verb)),
+                ["practise", "run", "record", "replay", "dataset", "urdf", "bench", "screenshot"]
+                    .iter()
+                    .all(|verb| text.contains(verb)),
                 "{text}"
             );
             began.elapsed()
@@ -143,4 +145,141 @@ fn a_reader_that_leaves_early_is_no_error() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// `etude record` of the expert with small pictures.
+fn record_arguments<'a>(out: &'a str, episodes: &'a str) -> Vec<&'a str> {
+    let world = ["record", "--task", "move_t", "--operator", "scripted", "--size", "48x48", "--json"];
+    [&world[..], &["--seed", "5", "--episodes", episodes, "--out", out]].concat()
+}
+
+fn json_lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Every row as CSV: numbers only, so equal texts are equal rows.
+fn rows_of(dataset: &str, folder: &Path) -> String {
+    let csv = folder.join("rows.csv");
+    stdout(&etude(&["dataset", "export", dataset, "--csv", csv.to_str().unwrap()]));
+    std::fs::read_to_string(csv).unwrap()
+}
+
+#[test]
+fn what_is_recorded_can_be_checked_edited_and_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("set ünïcode");
+    let out = out.to_str().unwrap();
+    let lines = json_lines(&stdout(&etude(&record_arguments(out, "2"))));
+    assert_eq!(lines.len(), 3);
+    assert_eq!((&lines[0]["episode"], &lines[0]["seed"], &lines[1]["seed"]), (&0.into(), &5.into(), &6.into()));
+    assert_eq!((&lines[2]["episodes"], &lines[2]["lost_pictures"]), (&2.into(), &0.into()));
+
+    let info = json_lines(&stdout(&etude(&["dataset", "info", out, "--json"])).replace('\n', " "));
+    assert_eq!((&info[0]["episodes"], &info[0]["successes"]), (&2.into(), &2.into()));
+    assert_eq!(info[0]["cameras"].as_array().unwrap().len(), 2);
+    let report: serde_json::Value =
+        serde_json::from_str(&stdout(&etude(&["dataset", "check", out, "--json"]))).unwrap();
+    for episode in report["episodes"].as_array().unwrap() {
+        let bad = episode["findings"].as_array().unwrap().iter().find(|finding| finding["severity"] == "bad");
+        assert!(bad.is_none(), "{bad:?}");
+    }
+
+    for episode in ["0", "1"] {
+        let replayed = json_lines(&stdout(&etude(&["replay", "--dataset", out, "--episode", episode, "--json"])));
+        assert_eq!((&replayed[0]["start"], &replayed[0]["identical"]), (&"seed".into(), &true.into()), "{replayed:?}");
+        assert_eq!(
+            (&replayed[0]["success"], &replayed[0]["rows"]),
+            (&true.into(), &lines[episode.parse::<usize>().unwrap()]["rows"])
+        );
+    }
+
+    let before = rows_of(out, folder.path());
+    stdout(&etude(&["dataset", "trim", out, "--episode", "0", "--rows", "20-"]));
+    let replayed = json_lines(&stdout(&etude(&["replay", "--dataset", out, "--episode", "0", "--json"])));
+    assert_eq!(
+        (&replayed[0]["start"], &replayed[0]["identical"]),
+        (&"glide".into(), &false.into()),
+        "its head is gone"
+    );
+    stdout(&etude(&["dataset", "delete", out, "--episodes", "1"]));
+    assert!(stdout(&etude(&["dataset", "info", out])).contains("1 episodes"));
+    stdout(&etude(&["dataset", "undo", out]));
+    stdout(&etude(&["dataset", "undo", out]));
+    assert_eq!(rows_of(out, folder.path()), before, "both edits are taken back");
+
+    let sheet = folder.path().join("sheet.png");
+    stdout(&etude(&["dataset", "export", out, "--png", sheet.to_str().unwrap(), "--episode", "1"]));
+    assert!(std::fs::metadata(&sheet).unwrap().len() > 1000);
+    let halves = [folder.path().join("a"), folder.path().join("b")].map(|half| half.to_str().unwrap().to_string());
+    for (half, episode) in halves.iter().zip(["0", "1"]) {
+        stdout(&etude(&["dataset", "split", out, "--episodes", episode, "--out", half]));
+    }
+    let both = folder.path().join("both");
+    let both = both.to_str().unwrap();
+    stdout(&etude(&["dataset", "merge", &halves[0], &halves[1], "--out", both]));
+    stdout(&etude(&["dataset", "compact", both]));
+    assert_eq!(rows_of(both, folder.path()), before);
+    assert!(stdout(&etude(&["dataset", "stats", both])).contains("action shoulder_pan.pos"));
+}
+
+#[test]
+fn a_killed_recording_continues_as_if_nothing_had_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let (cut, whole) = (folder.path().join("cut"), folder.path().join("whole"));
+    let (cut, whole) = (cut.to_str().unwrap(), whole.to_str().unwrap());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_etude"))
+        .args(record_arguments(cut, "400"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Killed somewhere in the episodes after the first that was reported saved.
+    let mut first = String::new();
+    let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut output, &mut first).unwrap();
+    assert_eq!(json_lines(&first)[0]["episode"], 0);
+    std::thread::sleep(std::time::Duration::from_millis(70));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let text = stdout(&etude(&["dataset", "info", cut, "--json"]));
+    let kept = serde_json::from_str::<serde_json::Value>(&text).unwrap()["episodes"].as_u64().unwrap();
+    assert!((1..400).contains(&kept), "{kept}");
+    let total = (kept + 2).to_string();
+    // Continued without saying the size again: the dataset knows it.
+    let resumed = etude(&["record", "--seed", "5", "--episodes", &total, "--out", cut, "--json"]);
+    let last = json_lines(&stdout(&resumed)).pop().unwrap();
+    assert_eq!(last["episodes"], kept + 2);
+    assert!(String::from_utf8_lossy(&resumed.stderr).contains("continuing with seed"));
+    stdout(&etude(&record_arguments(whole, &total)));
+    assert_eq!(rows_of(cut, folder.path()), rows_of(whole, folder.path()));
+    let pending = std::fs::read_dir(Path::new(cut).join(".etude/pending"));
+    assert_eq!(pending.map_or(0, |entries| entries.count()), 0, "the expert's cut episode was recorded again");
+    let refused = complaint(&["record", "--size", "96x96", "--episodes", "99", "--out", cut]);
+    assert!(refused.contains("[48, 48, 3], not video [96, 96, 3]"), "{refused}");
+}
+
+#[test]
+fn datasets_that_are_none_and_numbers_out_of_range_are_answered_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().to_str().unwrap();
+    let golden = "tests/fixtures/lerobot_v30/video";
+    for (arguments, expected) in [
+        (&["dataset", "info", "/no/such/folder"][..], "no such folder"),
+        (&["dataset", "info", empty], "holds no dataset"),
+        (&["dataset", "undo", empty], "holds no dataset"),
+        (&["dataset", "delete", golden, "--episodes", "7"], "there are 3 episodes"),
+        (&["dataset", "delete", golden, "--episodes", "7-"], "3,7-9"),
+        (&["dataset", "trim", golden, "--episode", "0", "--rows", "10-60"], "has the rows 0-59"),
+        (&["dataset", "stats", golden, "--column", "speed"], "observation.state"),
+        (&["dataset", "export", golden], "--csv"),
+        (&["replay", "--dataset", golden, "--episode", "3"], "there are 3 episodes"),
+        (&["replay", "--dataset", golden, "--episode", "0"], "--task"),
+        (&["record", "--episodes", "1", "--out", empty, "--cameras", "front"], "overview, wrist, side, top"),
+        (&["record", "--episodes", "1", "--out", empty, "--size", "97x96"], "even numbers"),
+        (&["record", "--episodes", "1", "--out", empty, "--task", "free_play"], "nothing to do"),
+        (&["record", "--episodes", "1", "--out", "Cargo.toml"], "choose another folder"),
+    ] {
+        let text = complaint(arguments);
+        assert!(text.contains(expected), "{arguments:?}: \"{text}\" does not say \"{expected}\"");
+    }
 }

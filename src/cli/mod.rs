@@ -1,7 +1,11 @@
 //! The command line: one subcommand per verb. Results go to stdout, progress and complaints to stderr.
 
 mod bench;
+mod dataset;
+mod dataset_text;
 mod practise;
+mod record;
+mod replay;
 mod run;
 mod urdf;
 
@@ -34,6 +38,13 @@ enum Verb {
     Practise(practise::PractiseArgs),
     /// Run episodes without a window, as fast as the machine goes.
     Run(run::RunArgs),
+    /// Record episodes into a dataset.
+    Record(record::RecordArgs),
+    /// Send a recorded episode's actions again and compare what happens.
+    Replay(replay::ReplayArgs),
+    /// Look at recorded datasets; check, edit and export them.
+    #[command(subcommand)]
+    Dataset(dataset::DatasetVerb),
     /// Draw the practice window into a PNG file.
     Screenshot(practise::ScreenshotArgs),
     /// Examine a URDF.
@@ -93,6 +104,15 @@ pub enum CliError {
     /// An episode could not start.
     #[error(transparent)]
     Start(#[from] crate::headless::StartError),
+    /// A dataset could not be read or written.
+    #[error(transparent)]
+    Dataset(#[from] crate::dataset::DatasetError),
+    /// Nothing could be recorded.
+    #[error(transparent)]
+    Record(#[from] crate::record::RecordError),
+    /// An episode could not be replayed.
+    #[error(transparent)]
+    Replay(#[from] crate::replay::ReplayError),
     /// A table of poses was refused.
     #[error("{file}: {problem}; {remedy}")]
     Poses {
@@ -126,6 +146,15 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             run::run(&args)
         }
+        Verb::Record(args) => {
+            start_logging(cli.verbose);
+            record::record(&args)
+        }
+        Verb::Replay(args) => {
+            start_logging(cli.verbose);
+            replay::replay(&args)
+        }
+        Verb::Dataset(verb) => dataset::run(&verb),
         Verb::Screenshot(args) => practise::screenshot(&args, cli.verbose),
         Verb::Urdf(verb) => urdf::run(&verb),
         Verb::Bench(args) => {

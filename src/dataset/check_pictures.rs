@@ -37,7 +37,8 @@ pub(crate) fn picture_findings(rows: &EpisodeRows, camera: &CameraReport, option
     if repeated > 0 && repeated * 10 >= moving * 9 && moving >= 5 {
         let message = "the picture never changes while the arm moves".to_string();
         add(Kind::DeadCamera, Severity::Bad, Vec::new(), message, "Check the cable; delete the episode");
-    } else if repeated > 0 {
+    // One in fifty is chance: a slow motion may leave a small picture as it was.
+    } else if repeated * 50 > moving {
         let severity = if repeated * 20 > moving { Severity::Bad } else { Severity::Warning };
         let message = format!("{repeated} pictures repeat the one before while the arm moves");
         add(Kind::RepeatedPictures, severity, again, message, "Lower the camera's rate or free its USB port");

@@ -86,6 +86,7 @@ fn io_remedy(source: &io::Error) -> &'static str {
     use io::ErrorKind as K;
     match source.kind() {
         K::NotFound => "Check the path.",
+        K::NotADirectory => "A part of the path is a file, not a folder: choose another folder.",
         K::PermissionDenied | K::ReadOnlyFilesystem => {
             "The folder cannot be written by this user: choose another folder or change its permissions."
         }

@@ -8,7 +8,7 @@ use super::disk;
 use super::error::{IoContext, Result};
 use super::h264::Packet;
 use super::mp4::CodecSetup;
-use super::row::Record;
+use super::row::{Record, Source};
 use super::schema::Info;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -203,6 +203,8 @@ pub struct CutEpisode {
     pub started_unix_s: u64,
     /// Rows that have all their pictures: what recovery can bring back.
     pub frames: usize,
+    /// Who drove when it began.
+    pub source: Source,
 }
 
 /// The cut episodes of a dataset, oldest first. Folders from which nothing can be recovered are removed.
@@ -216,8 +218,9 @@ pub(crate) fn cut_episodes(root: &Path, features: &Info) -> Result<Vec<CutEpisod
             _ => 0,
         };
         match header {
-            Some(Header { task, started_unix_s, .. }) if frames > 0 => {
-                found.push(CutEpisode { dir, task, started_unix_s, frames });
+            Some(Header { task, started_unix_s, joints, .. }) if frames > 0 => {
+                let source = read_rows(&dir, joints)?.first().map_or(Source::default(), |row| row.extra.source);
+                found.push(CutEpisode { dir, task, started_unix_s, frames, source });
             }
             _ => disk::remove_dir(&dir)?,
         }

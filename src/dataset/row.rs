@@ -91,6 +91,15 @@ pub struct RowExtra {
     pub success: bool,
     /// Who drove.
     pub source: Source,
+    /// Seed of the simulated episode, below 2^53.
+    pub seed: Option<u64>,
+}
+
+impl RowExtra {
+    /// The seed as its column holds it.
+    fn seed_code(&self) -> i64 {
+        self.seed.and_then(|seed| i64::try_from(seed).ok()).unwrap_or(-1)
+    }
 }
 
 /// A row without its pictures, every list as long as there are joints.
@@ -114,13 +123,14 @@ impl Record {
     /// Bytes for the journal.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let e = &self.extra;
-        let mut bytes = Vec::with_capacity(18 + 20 * self.state.len());
+        let mut bytes = Vec::with_capacity(26 + 20 * self.state.len());
         bytes.extend_from_slice(&e.capture_s.to_le_bytes());
         let lists = [&self.state, &self.action, &e.load, &e.current_a, &e.temperature_c];
         let scalars = [e.late_s, e.score];
         for x in scalars.iter().chain(lists.into_iter().flatten()) {
             bytes.extend_from_slice(&x.to_le_bytes());
         }
+        bytes.extend_from_slice(&e.seed_code().to_le_bytes());
         bytes.extend([u8::from(e.success), e.source as u8]);
         bytes
     }
@@ -129,6 +139,7 @@ impl Record {
     pub(crate) fn from_bytes(bytes: &[u8], joints: usize) -> Option<Self> {
         let (clock, rest) = bytes.split_first_chunk::<8>()?;
         let (numbers, flags) = rest.split_at_checked((2 + 5 * joints) * 4)?;
+        let (seed, flags) = flags.split_first_chunk::<8>()?;
         let [success, source] = *flags else { return None };
         let mut floats = numbers.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
         let (late_s, score) = (floats.next()?, floats.next()?);
@@ -143,6 +154,7 @@ impl Record {
             score,
             success: success != 0,
             source: Source::from_code(source.into())?,
+            seed: u64::try_from(i64::from_le_bytes(*seed)).ok(),
         };
         Some(Self { state, action, extra })
     }
@@ -160,6 +172,7 @@ pub(crate) fn is_known(feature: &Feature) -> bool {
         extra::SUCCESS,
         extra::SOURCE,
         extra::OUTCOME,
+        extra::SEED,
     ];
     let key = feature.key.as_str();
     feature.is_video()
@@ -188,6 +201,7 @@ pub(crate) fn columns(info: &Info, episode: &Episode, task: usize, outcome: Outc
             extra::SUCCESS => (Values::Bool(rows.iter().map(|r| r.extra.success).collect()), 1),
             extra::SOURCE => (whole(&|i| rows[i].extra.source as i64), 1),
             extra::OUTCOME => (whole(&|_| outcome.code()), 1),
+            extra::SEED => (whole(&|i| rows[i].extra.seed_code()), 1),
             "timestamp" => (Values::F32((0..count).map(|i| timestamp_s(i, info.fps)).collect()), 1),
             "frame_index" => (whole(&|i| i as i64), 1),
             "episode_index" => (whole(&|_| episode.index as i64), 1),
@@ -221,6 +235,7 @@ mod tests {
             score: 0.75,
             success: true,
             source: Source::Intervention,
+            seed: Some(7),
             ..Default::default()
         };
         let row = Row { state: vec![1.0, f32::MIN], action: vec![-0.0, 3.5], images: Vec::new(), extra };

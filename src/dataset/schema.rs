@@ -45,6 +45,8 @@ pub mod extra {
     pub const SUCCESS: &str = "next.success";
     /// Who drove: see [`crate::dataset::Source`], int64.
     pub const SOURCE: &str = "etude.source";
+    /// Seed the simulated episode began with, the same in each row; -1 where it did not begin with one, int64.
+    pub const SEED: &str = "etude.seed";
     /// Verdict over the whole episode, the same in each row: 1 success, 0 failure, -1 not judged, int64.
     pub const OUTCOME: &str = "etude.outcome";
 }
@@ -164,6 +166,7 @@ impl Spec {
                 scalar(extra::SUCCESS, "bool"),
                 scalar(extra::SOURCE, "int64"),
                 scalar(extra::OUTCOME, "int64"),
+                scalar(extra::SEED, "int64"),
             ]);
         }
         features.extend(DEFAULT_COLUMNS.map(|(key, dtype)| Feature::column(key, dtype, 1, Value::Null)));
@@ -453,7 +456,7 @@ mod tests {
     fn extra_columns_are_no_policy_inputs_and_defaults_come_last() {
         let info = spec().info().unwrap();
         let extras: Vec<_> = info.features.iter().filter(|f| f.key.starts_with("etude.")).collect();
-        assert_eq!(extras.len(), 8);
+        assert_eq!(extras.len(), 9);
         assert!(extras.iter().all(|f| !f.key.starts_with("observation") && !f.key.starts_with("action")));
         let last: Vec<_> = info.features.iter().rev().take(5).rev().map(|f| f.key.as_str()).collect();
         assert_eq!(last, DEFAULT_COLUMNS.map(|c| c.0));

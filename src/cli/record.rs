@@ -1,0 +1,363 @@
+//! `etude record`: episodes of the scripted expert into a dataset, as fast as the machine goes.
+
+use super::{CliError, WorldArgs, dataset, progress_bar, say};
+use crate::dataset::check::Finding;
+use crate::dataset::schema::CAMERA_PREFIX;
+use crate::dataset::{Event, Saved, Source};
+use crate::episode::EpisodePhase;
+use crate::headless::{EpisodeReport, Headless};
+use crate::operator::Operator;
+use crate::record::{self, CameraWish, Keep, Recorder, SEEDS_END};
+use crate::task::expert::job_of;
+use bevy::prelude::Mut;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Attempts in a row that may come to nothing.
+const MOST_FAILURES: u64 = 25;
+
+/// Options of `etude record`.
+#[derive(Args, Debug)]
+pub(super) struct RecordArgs {
+    #[command(flatten)]
+    world: WorldArgs,
+    /// Who moves the arm.
+    #[arg(long, default_value = "scripted")]
+    operator: OperatorArg,
+    /// Folder of the dataset. One that is there is continued.
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+    /// Episodes the dataset shall have in the end; those it has already count.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    episodes: u64,
+    /// Seed of the first episode; the next ones count up from it, also when a dataset is continued.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..SEEDS_END))]
+    seed: u64,
+    /// Cameras to record, by their names in the scene, "none" for none; without it those the dataset has, in a new one
+    /// overview,wrist.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    cameras: Option<Vec<String>>,
+    /// Size of the pictures, such as 96x96; without it as in the dataset, in a new one as the scene says.
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    size: Option<(u32, u32)>,
+    /// Which episodes to keep.
+    #[arg(long, default_value = "success")]
+    keep: KeepArg,
+    /// What to do with episodes of people that were cut off by a kill or a power cut.
+    #[arg(long, default_value = "leave")]
+    cut: CutArg,
+    /// One JSON line per episode and a summary line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Operators that need no window.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OperatorArg {
+    /// The scene's scripted expert.
+    Scripted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum KeepArg {
+    /// Those in which the task was done.
+    Success,
+    /// Failures too, marked as such.
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum CutArg {
+    /// Leave them where they are, and say so.
+    Leave,
+    /// Make episodes of them.
+    Recover,
+    /// Remove them for good.
+    Discard,
+}
+
+/// Width and height such as `96x96`.
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let remedy = "give width x height in pixels, even numbers from 16 to 4096, such as 96x96";
+    let (width, height) = text.split_once(['x', 'X']).ok_or(remedy)?;
+    let size: (u32, u32) = (width.parse().map_err(|_| remedy)?, height.parse().map_err(|_| remedy)?);
+    let fits = |side: u32| (16..=4096).contains(&side) && side.is_multiple_of(2);
+    if fits(size.0) && fits(size.1) { Ok(size) } else { Err(remedy.into()) }
+}
+
+/// A line of `--json` for an attempt.
+#[derive(Serialize)]
+struct Line<'a> {
+    seed: Option<u64>,
+    /// Its number in the dataset; `None` if it was not kept.
+    episode: Option<usize>,
+    success: bool,
+    score: f64,
+    seconds: f64,
+    rows: usize,
+    end: &'a str,
+    findings: &'a [Finding],
+}
+
+/// Last line of `--json`.
+#[derive(Serialize)]
+struct Summary {
+    dataset: String,
+    episodes: usize,
+    rows: usize,
+    /// Episodes recorded by this call.
+    recorded: u64,
+    /// Attempts that were not kept.
+    dropped: u64,
+    /// Next seed nobody has tried.
+    next_seed: u64,
+    ticks: u64,
+    ticks_per_second: f64,
+    lost_pictures: usize,
+}
+
+/// A session of recording.
+struct Session<'a> {
+    args: &'a RecordArgs,
+    headless: Headless,
+    bar: indicatif::ProgressBar,
+    /// Attempts that are being saved, oldest first; `None` for a recovered one.
+    saving: VecDeque<Option<EpisodeReport>>,
+    recorded: u64,
+    dropped: u64,
+    ticks: u64,
+}
+
+pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
+    let operator = match args.operator {
+        OperatorArg::Scripted => Operator::Scripted,
+    };
+    let mut headless = Headless::new(&args.world.options(operator))?;
+    let scene = headless.scene();
+    if job_of(&scene).is_none() {
+        return Err(CliError::Usage(format!(
+            "--operator scripted: \"{}\" is a scene with nothing to do; choose --task move_t or pick_place",
+            scene.title
+        )));
+    }
+    let keep = match args.keep {
+        KeepArg::Success => Keep::Successes,
+        KeepArg::All => Keep::All,
+    };
+    let recorder = record::open(headless.app.world_mut(), &args.out, &cameras(args)?, keep)?;
+    headless.app.insert_resource(recorder);
+    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
+    let mut session = Session { args, headless, bar, saving: VecDeque::new(), recorded: 0, dropped: 0, ticks: 0 };
+    session.settle_cut_episodes()?;
+    session.run()
+}
+
+/// The cameras asked for; what is left open follows the dataset that is continued.
+fn cameras(args: &RecordArgs) -> Result<Vec<CameraWish>, CliError> {
+    let mut before: Vec<CameraWish> = Vec::new();
+    let continued = args.out.join("meta/info.json").exists();
+    if continued {
+        for feature in dataset::open(&args.out)?.info().videos() {
+            let name = feature.key.strip_prefix(CAMERA_PREFIX).unwrap_or(&feature.key).to_string();
+            let side = |index: usize| feature.shape.get(index).and_then(|side| u32::try_from(*side).ok());
+            before.push(CameraWish { name, size: side(1).zip(side(0)) });
+        }
+    }
+    let names: Vec<String> = match &args.cameras {
+        Some(names) if names == &["none"] => Vec::new(),
+        Some(names) => names.clone(),
+        None if continued => before.iter().map(|wish| wish.name.clone()).collect(),
+        None => ["overview", "wrist"].map(String::from).to_vec(),
+    };
+    let known = |name: &String| before.iter().find(|wish| wish.name == *name).and_then(|wish| wish.size);
+    Ok(names.into_iter().map(|name| CameraWish { size: args.size.or_else(|| known(&name)), name }).collect())
+}
+
+impl Session<'_> {
+    fn recorder(&mut self) -> Mut<'_, Recorder> {
+        self.headless.app.world_mut().resource_mut::<Recorder>()
+    }
+
+    /// Cut episodes of the expert are recorded again from their seed; people's are theirs.
+    fn settle_cut_episodes(&mut self) -> Result<(), CliError> {
+        let mut left = 0;
+        for cut in self.recorder().cut_episodes() {
+            if cut.source == Source::Expert || self.args.cut == CutArg::Discard {
+                self.recorder().discard(&cut)?;
+            } else if self.args.cut == CutArg::Recover {
+                self.recorder().recover(&cut);
+                self.saving.push_back(None);
+            } else {
+                left += 1;
+            }
+        }
+        if left > 0 {
+            eprintln!(
+                "etude: {}: {left} cut episodes of earlier sessions wait; --cut recover saves them, --cut discard \
+                 removes them",
+                self.args.out.display()
+            );
+        }
+        let events = self.recorder().flush();
+        self.report(events)
+    }
+
+    fn run(mut self) -> Result<(), CliError> {
+        let before = dataset::open(&self.args.out)?;
+        let had = before.episodes().len() as u64;
+        let known = record::seeds(&before)?.into_iter().flatten().filter(|seed| *seed >= self.args.seed).max();
+        drop(before);
+        let mut seed = known.map_or(self.args.seed, |seed| seed + 1);
+        if had >= self.args.episodes {
+            eprintln!(
+                "etude: {} has {had} episodes already; to add to them, give a larger --episodes",
+                self.args.out.display()
+            );
+        } else if had > 0 {
+            eprintln!("etude: {} has {had} episodes; continuing with seed {seed}", self.args.out.display());
+        }
+        self.bar.set_position(had);
+        let started = Instant::now();
+        let mut failures = 0;
+        while had + self.recorded < self.args.episodes {
+            if seed >= SEEDS_END {
+                return Err(CliError::Usage("--seed: there are no more seeds; give a smaller one".into()));
+            }
+            let kept = self.attempt(seed)?;
+            failures = if kept { 0 } else { failures + 1 };
+            if failures >= MOST_FAILURES {
+                return Err(CliError::Usage(format!(
+                    "{failures} attempts in a row failed, the last with seed {seed}; the dataset is whole. Look at one \
+                     with `etude practise --watch --seed {seed}`, or record failures too with --keep all"
+                )));
+            }
+            seed += 1;
+        }
+        let events = self.recorder().flush();
+        self.report(events)?;
+        self.bar.finish_and_clear();
+        let elapsed_s = started.elapsed().as_secs_f64();
+        let lost_pictures = self.recorder().load().lost;
+        self.headless.app.world_mut().remove_resource::<Recorder>();
+        let after = dataset::open(&self.args.out)?;
+        let summary = Summary {
+            dataset: self.args.out.display().to_string(),
+            episodes: after.episodes().len(),
+            rows: after.len(),
+            recorded: self.recorded,
+            dropped: self.dropped,
+            next_seed: seed,
+            ticks: self.ticks,
+            ticks_per_second: if self.ticks > 0 { self.ticks as f64 / elapsed_s } else { 0.0 },
+            lost_pictures,
+        };
+        if self.args.json {
+            return say(serde_json::to_string(&summary).unwrap_or_default());
+        }
+        let rate = if self.ticks > 0 { format!(", {:.0} ticks/s", summary.ticks_per_second) } else { String::new() };
+        say(format!(
+            "{}: {} episodes, {} rows; {} recorded now, {} not kept{rate}",
+            summary.dataset, summary.episodes, summary.rows, summary.recorded, summary.dropped
+        ))
+    }
+
+    /// Makes one attempt; whether it was kept.
+    fn attempt(&mut self, seed: u64) -> Result<bool, CliError> {
+        self.headless.start(seed)?;
+        loop {
+            self.ticks += 1;
+            if let Some(fault) = self.recorder().take_fault() {
+                return Err(fault.into());
+            }
+            if self.headless.episode().phase != EpisodePhase::Running {
+                break;
+            }
+            // Here nothing is in a hurry: no picture is lost, and key frames stay as dense as on a fast machine.
+            while let load = self.recorder().load()
+                && load.waiting * 3 > load.capacity
+            {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            self.headless.tick();
+        }
+        let report = self.headless.report();
+        let kept = report.success || (self.args.keep == KeepArg::All && !report.end.starts_with("diverged"));
+        if kept {
+            self.recorded += 1;
+            self.saving.push_back(Some(report));
+        } else {
+            self.dropped += 1;
+            self.tell(&report, None)?;
+        }
+        let events = self.recorder().events();
+        self.report(events)?;
+        Ok(kept)
+    }
+
+    /// Tells what was saved; a failure ends the session.
+    fn report(&mut self, events: Vec<Event>) -> Result<(), CliError> {
+        for event in events {
+            let attempt = self.saving.pop_front().flatten();
+            match event {
+                Event::Failed(error) => return Err(error.into()),
+                Event::Saved(saved) => {
+                    self.bar.inc(1);
+                    match attempt {
+                        Some(report) => self.tell(&report, Some(&saved))?,
+                        None => eprintln!("etude: recovered a cut episode as {}", saved.report),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, report: &EpisodeReport, saved: Option<&Saved>) -> Result<(), CliError> {
+        let findings = saved.map_or(&[][..], |saved| &saved.report.findings);
+        let line = Line {
+            seed: Some(report.seed),
+            episode: saved.map(|saved| saved.episode),
+            success: report.success,
+            score: report.score,
+            seconds: report.seconds,
+            rows: saved.map_or(0, |saved| saved.frames),
+            end: &report.end,
+            findings,
+        };
+        if self.args.json {
+            return say(serde_json::to_string(&line).unwrap_or_default());
+        }
+        let verdict = if report.success { "done" } else { "failed" };
+        let place = saved.map_or("not kept    ".into(), |saved| format!("episode {:<4}", saved.episode));
+        let mut text = format!(
+            "{place}  seed {:>6}  {verdict:<6}  score {:.3}  {:>5.1} s  {:>4} rows",
+            report.seed, report.score, report.seconds, line.rows
+        );
+        if !report.success {
+            text += &format!("  ({})", report.end);
+        }
+        if saved.is_some() && findings.is_empty() {
+            text += "  no faults found";
+        }
+        for finding in findings {
+            text += &format!("\n    {finding}");
+        }
+        self.bar.suspend(|| say(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_cannot_be_encoded_are_refused() {
+        assert_eq!(parse_size("96x64"), Ok((96, 64)));
+        for text in ["", "96", "95x96", "8x8", "x96", "5000x96", "-96x96"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+}

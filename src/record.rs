@@ -1,0 +1,265 @@
+//! Recording: what happened in each tick goes into a dataset. A [`Recorder`] in the world is all it takes; it begins with
+//! every episode and ends with it.
+
+use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use crate::control::{Control, ControlRate, ControlSystems};
+use crate::dataset::check::CheckOptions;
+use crate::dataset::{
+    CameraSpec, CutEpisode, Dataset, DatasetError, Event, Image, Load, Outcome, Row, RowExtra, Source, Spec, Writer,
+    WriterOptions, schema::extra,
+};
+use crate::episode::{EndReason, Episode, EpisodePhase, EpisodeStarted, hash_state};
+use crate::joint_units::JointUnits;
+use crate::operator::Operator;
+use crate::robot::{Arm, JointState, JointTarget};
+use crate::world::ActiveScene;
+use bevy::platform::cell::SyncCell;
+use bevy::prelude::*;
+use std::path::Path;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Memory for pictures that wait for encoding, bytes a camera.
+const WAITING_BYTES: usize = 48 << 20;
+/// Seeds from here on are not kept exactly by readers that count in double precision.
+pub const SEEDS_END: u64 = 1 << 53;
+
+/// Why nothing can be recorded.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// The scene has no camera of this name.
+    #[error("camera \"{name}\": the scene has no such camera; it has {known}")]
+    Camera {
+        /// The name.
+        name: String,
+        /// Names there are.
+        known: String,
+    },
+    /// There is no arm.
+    #[error("there is no arm in the scene; load one before recording")]
+    NoArm,
+    /// The dataset does not take it.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+}
+
+/// Which episodes become part of the dataset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Those in which the task was done.
+    #[default]
+    Successes,
+    /// All, except those in which the physics came apart.
+    All,
+}
+
+/// Writes episodes into a dataset while it is in the world.
+#[derive(Resource)]
+pub struct Recorder {
+    writer: SyncCell<Writer>,
+    /// Names of the cameras, in the dataset's order.
+    cameras: Vec<String>,
+    units: JointUnits,
+    keep: Keep,
+    fault: Option<DatasetError>,
+}
+
+/// A camera to record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameraWish {
+    /// Its name in the scene.
+    pub name: String,
+    /// Size of its pictures, pixels; `None`: as the scene says.
+    pub size: Option<(u32, u32)>,
+}
+
+/// Sets up `cameras` and opens the dataset in `root`, creating
+/// it if there is none. The recorder then belongs into the world as a resource.
+///
+/// # Errors
+/// [`RecordError`]: an unknown camera, or why the dataset cannot be extended.
+pub fn open(world: &mut World, root: &Path, cameras: &[CameraWish], keep: Keep) -> Result<Recorder, RecordError> {
+    let model = world.query::<&Arm>().iter(world).next().map(|arm| arm.model.clone()).ok_or(RecordError::NoArm)?;
+    let units = JointUnits::new(&model);
+    let spec = Spec {
+        fps: world.resource::<ControlRate>().hz,
+        robot_type: format!("{}_follower", model.name),
+        joints: units.names().to_vec(),
+        cameras: set_up_cameras(world, cameras)?,
+        extras: true,
+    };
+    let largest = spec.cameras.iter().map(|camera| camera.width * camera.height * 3).max().unwrap_or(1);
+    let options = WriterOptions {
+        waiting_pictures: (WAITING_BYTES / largest).clamp(16, 512),
+        check: CheckOptions { limits: Some(units.limits().to_vec()), ..CheckOptions::default() },
+    };
+    let writer = SyncCell::new(Writer::open(root, &spec, &options)?);
+    Ok(Recorder { writer, cameras: cameras.iter().map(|wish| wish.name.clone()).collect(), units, keep, fault: None })
+}
+
+fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<CameraSpec>, RecordError> {
+    let mut specs = Vec::new();
+    let mut sensors = world.query::<&mut CameraSensor>();
+    for CameraWish { name, size } in wishes {
+        let Some(mut sensor) = sensors.iter_mut(world).find(|sensor| sensor.config.name == *name) else {
+            let mut known: Vec<(usize, String)> =
+                sensors.iter(world).map(|sensor| (sensor.index, sensor.config.name.clone())).collect();
+            known.sort_unstable();
+            let known: Vec<String> = known.into_iter().map(|(_, name)| name).collect();
+            let known = if known.is_empty() { "none".into() } else { known.join(", ") };
+            return Err(RecordError::Camera { name: name.clone(), known });
+        };
+        if let Some(size) = size {
+            (sensor.config.width, sensor.config.height) = *size;
+        }
+        let (width, height) = (sensor.config.width as usize, sensor.config.height as usize);
+        specs.push(CameraSpec { name: name.clone(), width, height });
+    }
+    let names: Vec<String> = wishes.iter().map(|wish| wish.name.clone()).collect();
+    world.insert_resource(if names.is_empty() { CamerasInUse::None } else { CamerasInUse::Named(names) });
+    Ok(specs)
+}
+
+impl Recorder {
+    /// News about saved episodes since the last call.
+    pub fn events(&mut self) -> Vec<Event> {
+        self.writer.get().events().collect()
+    }
+
+    /// Waits until every ended episode is saved; the news about them.
+    pub fn flush(&mut self) -> Vec<Event> {
+        self.writer.get().flush()
+    }
+
+    /// How far encoding is behind.
+    pub fn load(&mut self) -> Load {
+        self.writer.get().load()
+    }
+
+    /// What went wrong since the last call; the episode it happened in was not recorded to its end.
+    pub fn take_fault(&mut self) -> Option<DatasetError> {
+        self.fault.take()
+    }
+
+    /// Episodes that were cut off in earlier sessions.
+    pub fn cut_episodes(&mut self) -> Vec<CutEpisode> {
+        self.writer.get().cut_episodes().to_vec()
+    }
+
+    /// Saves a cut episode; the result arrives as an event.
+    pub fn recover(&mut self, cut: &CutEpisode) {
+        self.writer.get().recover(cut, Outcome::Unjudged);
+    }
+
+    /// Removes a cut episode for good.
+    ///
+    /// # Errors
+    /// When its folder cannot be removed.
+    pub fn discard(&mut self, cut: &CutEpisode) -> Result<(), DatasetError> {
+        self.writer.get().discard(cut)
+    }
+
+    fn begin(&mut self, task: &str) {
+        let writer = self.writer.get();
+        // An attempt that was left in the middle is not recorded.
+        writer.cancel();
+        self.fault = writer.begin(task).err();
+    }
+
+    /// Adds a row; what fails ends the episode and is kept for [`Self::take_fault`].
+    fn push(&mut self, row: Row) {
+        let writer = self.writer.get();
+        if let Err(error) = writer.push(row) {
+            writer.cancel();
+            self.fault = Some(error);
+        }
+    }
+
+    fn end(&mut self, success: bool, whole: bool) {
+        let writer = self.writer.get();
+        if whole && (success || self.keep == Keep::All) {
+            let verdict = if success { Outcome::Success } else { Outcome::Failure };
+            if let Err(error) = writer.end(verdict) {
+                self.fault = Some(error);
+            }
+        } else {
+            writer.cancel();
+        }
+    }
+}
+
+/// The seed each episode of a dataset began with; `None` where it did not begin with one.
+///
+/// # Errors
+/// When the column cannot be read.
+pub fn seeds(dataset: &Dataset) -> Result<Vec<Option<u64>>, DatasetError> {
+    if dataset.info().feature(extra::SEED).is_none() {
+        return Ok(vec![None; dataset.episodes().len()]);
+    }
+    let column = dataset.scalars(extra::SEED)?;
+    let seed = |row: usize| column.get(row).filter(|seed| **seed >= 0.0).map(|seed| *seed as u64);
+    Ok(dataset.episodes().iter().map(|episode| seed(episode.from)).collect())
+}
+
+/// Adds recording; nothing is recorded until there is a [`Recorder`].
+pub fn plugin(app: &mut App) {
+    app.add_systems(
+        Control,
+        record.in_set(ControlSystems::Record).before(hash_state).run_if(resource_exists::<Recorder>),
+    );
+    app.add_observer(|_: On<EpisodeStarted>, recorder: Option<ResMut<Recorder>>, scene: Res<ActiveScene>| {
+        if let Some(mut recorder) = recorder {
+            recorder.begin(&scene.scene.instruction);
+        }
+    });
+}
+
+fn record(
+    mut recorder: ResMut<Recorder>,
+    episode: Res<Episode>,
+    rate: Res<ControlRate>,
+    operator: Res<Operator>,
+    arms: Query<&Arm>,
+    joints: Query<(&JointState, &JointTarget)>,
+    cameras: Query<(&CameraSensor, &CameraFrame)>,
+) {
+    let on = matches!(episode.phase, EpisodePhase::Running | EpisodePhase::Done(_));
+    let Some(arm) = arms.iter().next().filter(|_| on) else { return };
+    if recorder.writer.get().recorded().is_none() {
+        return;
+    }
+    let (mut state_rad, mut action_rad, mut load) = (Vec::new(), Vec::new(), Vec::new());
+    for (state, target) in joints.iter_many(&arm.joints) {
+        state_rad.push(state.position_rad);
+        action_rad.push(target.position_rad);
+        load.push((state.torque_nm / arm.servo.torque_limit_nm) as f32);
+    }
+    let image = |name: &String| {
+        let (_, frame) = cameras.iter().find(|(sensor, _)| sensor.config.name == *name)?;
+        let (width, height) = (frame.width as usize, frame.height as usize);
+        Some(Arc::new(Image { width, height, rgb: frame.rgb.clone() }))
+    };
+    let row = Row {
+        state: recorder.units.to_lerobot(&state_rad),
+        action: recorder.units.to_lerobot(&action_rad),
+        images: recorder.cameras.iter().filter_map(image).collect(),
+        extra: RowExtra {
+            // The simulation's own clock, so that the same seed gives the same row.
+            capture_s: episode.tick as f64 * rate.tick_s(),
+            load,
+            score: episode.score.value as f32,
+            success: episode.score.conditions_hold,
+            source: match *operator {
+                Operator::Scripted => Source::Expert,
+                Operator::Human | Operator::Nobody | Operator::Replay => Source::Human,
+            },
+            seed: Some(episode.seed).filter(|seed| *seed < SEEDS_END),
+            ..RowExtra::default()
+        },
+    };
+    recorder.push(row);
+    if let Some(outcome) = episode.outcome() {
+        let whole = !matches!(outcome.reason, EndReason::Diverged(_));
+        recorder.end(outcome.success, whole);
+    }
+}
