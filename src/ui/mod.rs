@@ -3,6 +3,7 @@
 pub mod actions;
 pub mod attempts;
 pub mod camera_rig;
+pub mod collision;
 pub mod ghost;
 pub mod hands;
 pub mod keys;
@@ -14,9 +15,7 @@ pub mod shapes;
 pub mod theme;
 pub mod visuals;
 
-use actions::Session;
 use bevy::prelude::*;
-use bevy_rapier3d::render::{DebugRenderContext, DebugRenderMode, RapierDebugRenderPlugin};
 
 /// Order of the window's systems within a frame, after the control ticks.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,18 +36,10 @@ pub fn plugin(app: &mut App) {
         quality::plugin,
         visuals::plugin,
         camera_rig::plugin,
+        collision::plugin,
         ghost::plugin,
         attempts::plugin,
         screenshot::plugin,
         panels::plugin,
     ));
-    let mode = DebugRenderMode::COLLIDER_SHAPES;
-    app.add_plugins(RapierDebugRenderPlugin { enabled: false, mode, ..default() });
-    app.add_systems(Update, show_shapes.in_set(UiSystems::Present));
-}
-
-fn show_shapes(session: Res<Session>, mut debug: ResMut<DebugRenderContext>) {
-    if debug.enabled != session.shapes {
-        debug.enabled = session.shapes;
-    }
 }

@@ -5,6 +5,7 @@ use crate::app::{Loaded, RunOptions};
 use crate::scores::ScoreBook;
 use crate::ui::actions::{self, Session};
 use crate::ui::camera_rig::{CameraRig, View};
+use crate::ui::ghost::GhostChoice;
 use crate::ui::panels::AdapterName;
 use crate::ui::quality::Quality;
 use crate::ui::screenshot::to_png;
@@ -76,7 +77,10 @@ fn draw(app: &mut App, options: &PictureOptions) -> Result<Vec<u8>, String> {
     app.world_mut().spawn((camera(), RenderTarget::Image(target.clone().into())));
     app.finish();
     app.cleanup();
-    app.world_mut().resource_mut::<Session>().help = options.help;
+    let mut session = app.world_mut().resource_mut::<Session>();
+    session.help = options.help;
+    // With the book closed there is no ghost of one's own.
+    session.ghost = GhostChoice::Off;
     // The clock on the wall has no say: ticks are made by hand, and what is drawn is the latest.
     app.insert_resource(TimeUpdateStrategy::ManualDuration(Duration::ZERO));
     let mut fixed = app.world_mut().resource_mut::<Time<Fixed>>();

@@ -4,13 +4,18 @@ use super::EDGE;
 use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use crate::ui::actions::Session;
 use crate::ui::theme;
-use bevy::prelude::{DetectChanges, Local, Query, Ref, Res, ResMut, Resource, Result};
-use bevy_egui::EguiContexts;
-use bevy_egui::egui::{self, Align2, ColorImage, Id, TextureHandle, TextureOptions, Vec2};
+use bevy::asset::RenderAssetUsages;
+use bevy::image::Image;
+use bevy::prelude::{Assets, DetectChanges, Handle, Local, Query, Ref, Res, ResMut, Resource, Result};
+use bevy::render::render_resource::{Extent3d, TextureDimension, TextureFormat};
+use bevy_egui::egui::{self, Align2, Id, TextureId, Vec2};
+use bevy_egui::{EguiContexts, EguiTextureHandle};
 
 /// Width of a picture on the screen, points.
 const WIDTH: f32 = 168.0;
 
+/// Width of all pictures together at most, points.
+const ROW: f32 = 480.0;
 /// Room for the bar of buttons, points.
 const ABOVE_CONTROLS: f32 = 46.0;
 
@@ -66,42 +71,60 @@ pub(super) fn look(
         .collect();
 }
 
+/// The picture as Bevy keeps it: four bytes a pixel.
+fn to_image(picture: &CameraPicture) -> Image {
+    let size = Extent3d { width: picture.width as u32, height: picture.height as u32, depth_or_array_layers: 1 };
+    let rgba = picture.rgb.as_chunks::<3>().0.iter().flat_map(|&[r, g, b]| [r, g, b, 255]).collect();
+    let format = TextureFormat::Rgba8UnormSrgb;
+    Image::new(size, TextureDimension::D2, rgba, format, RenderAssetUsages::default())
+}
+
 pub(super) fn show(
     mut contexts: EguiContexts,
     pictures: Res<CameraPictures>,
-    mut textures: Local<Vec<TextureHandle>>,
+    mut images: ResMut<Assets<Image>>,
+    mut shown: Local<Vec<(Handle<Image>, TextureId)>>,
 ) -> Result {
     let whole: Vec<&CameraPicture> = pictures.0.iter().filter(|picture| picture.is_whole()).collect();
-    textures.truncate(whole.len());
+    let kept = whole.len().min(shown.len());
+    for (handle, _) in shown.drain(kept..) {
+        contexts.remove_image(&handle);
+    }
     if whole.is_empty() {
         return Ok(());
     }
-    let ctx = contexts.ctx_mut()?.clone();
-    if pictures.is_changed() || textures.len() < whole.len() {
-        for (index, picture) in whole.iter().enumerate() {
-            let image = ColorImage::from_rgb([picture.width, picture.height], &picture.rgb);
-            match textures.get_mut(index) {
-                Some(texture) => texture.set(image, TextureOptions::LINEAR),
-                None => textures.push(ctx.load_texture(picture.name.clone(), image, TextureOptions::LINEAR)),
+    for (index, picture) in whole.iter().enumerate() {
+        match shown.get(index) {
+            // Changed in place, so that no frame goes by without a picture.
+            Some((handle, _)) if pictures.is_changed() => {
+                if let Some(mut image) = images.get_mut(handle) {
+                    *image = to_image(picture);
+                }
+            }
+            Some(_) => {}
+            None => {
+                let handle = images.add(to_image(picture));
+                let texture = contexts.add_image(EguiTextureHandle::Strong(handle.clone()));
+                shown.push((handle, texture));
             }
         }
     }
-    egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, [-EDGE, -EDGE - ABOVE_CONTROLS]).show(
-        &ctx,
-        |ui| {
-            theme::card().inner_margin(egui::Margin::same(8)).show(ui, |ui| {
-                ui.horizontal(|ui| {
-                    for (picture, texture) in whole.iter().zip(textures.iter()) {
-                        let height = WIDTH * picture.height as f32 / picture.width as f32;
-                        ui.vertical(|ui| {
-                            ui.label(theme::faint(picture.name.as_str()));
-                            ui.image((texture.id(), Vec2::new(WIDTH, height.min(WIDTH))));
-                        });
-                    }
-                });
+    let width = (ROW / whole.len() as f32).min(WIDTH);
+    let ctx = contexts.ctx_mut()?;
+    let place = [-EDGE, -EDGE - ABOVE_CONTROLS];
+    egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, place).show(ctx, |ui| {
+        theme::card().inner_margin(egui::Margin::same(8)).show(ui, |ui| {
+            ui.horizontal(|ui| {
+                for (picture, (_, texture)) in whole.iter().zip(shown.iter()) {
+                    let height = width * picture.height as f32 / picture.width as f32;
+                    ui.vertical(|ui| {
+                        ui.label(theme::faint(picture.name.as_str()));
+                        ui.image((*texture, Vec2::new(width, height.min(width))));
+                    });
+                }
             });
-        },
-    );
+        });
+    });
     Ok(())
 }
 
