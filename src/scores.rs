@@ -280,7 +280,6 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         let mut book = ScoreBook::open(&file.join("below"));
-        book.complaint = None;
         book.add("x", attempt(1, true, 1.0, 1.0));
         assert!(book.complaint.is_some());
         assert_eq!(book.task("x").attempts, 1);

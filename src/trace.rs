@@ -110,6 +110,12 @@ impl Trace {
         } else if clock_tick < known {
             return;
         }
+        if clock_tick == 1
+            && let Some(first) = self.numbers.first_mut()
+        {
+            // The start has not been scored; nothing has moved yet.
+            *first = score;
+        }
         self.numbers.push(score);
         self.numbers.extend(q_rad.iter().map(|q| *q as f32));
         for pose in props {
@@ -232,9 +238,12 @@ pub fn plugin(app: &mut App) {
          rate: Res<ControlRate>,
          scene: Res<ActiveScene>,
          arms: Query<&Arm>,
-         props: Query<(), With<PropBody>>| {
-            let joints = arms.iter().next().map_or(0, |arm| arm.joints.len());
-            *trace = Trace::new(&scene.name, start.seed, rate.hz, joints, props.iter().count());
+         states: Query<&JointState>,
+         props: Query<(&PropBody, &PropState)>| {
+            let Some(arm) = arms.iter().next() else { return };
+            let (q, poses) = (arm.positions_rad(&states), poses_of(&props));
+            *trace = Trace::new(&scene.name, start.seed, rate.hz, q.len(), poses.len());
+            trace.note(0, 0.0, &q, &poses);
         },
     );
 }
@@ -247,11 +256,15 @@ fn record(
     props: Query<(&PropBody, &PropState)>,
 ) {
     let Some(arm) = arms.iter().next() else { return };
+    let q = arm.positions_rad(&states);
+    trace.note(episode.clock_ticks as usize, episode.score.value as f32, &q, &poses_of(&props));
+}
+
+/// Poses of all objects, in the scene's order.
+fn poses_of(props: &Query<(&PropBody, &PropState)>) -> Vec<Pose> {
     let mut poses: Vec<(usize, Pose)> = props.iter().map(|(prop, state)| (prop.index, state.motion.pose)).collect();
     poses.sort_unstable_by_key(|(index, _)| *index);
-    let poses: Vec<Pose> = poses.into_iter().map(|(_, pose)| pose).collect();
-    let q = arm.positions_rad(&states);
-    trace.note(episode.clock_ticks as usize, episode.score.value as f32, &q, &poses);
+    poses.into_iter().map(|(_, pose)| pose).collect()
 }
 
 #[cfg(test)]
@@ -308,7 +321,7 @@ mod tests {
     #[test]
     fn an_episode_is_traced_to_its_end() {
         let mut headless = Headless::new(&RunOptions::default()).unwrap();
-        headless.app.add_plugins(plugin);
+        plugin(&mut headless.app);
         let report = headless.run(3).unwrap();
         let trace = headless.app.world().resource::<Trace>();
         assert!((trace.seconds() - report.seconds).abs() < 1e-9, "{} {}", trace.seconds(), report.seconds);

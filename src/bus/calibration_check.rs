@@ -22,6 +22,19 @@ pub struct ExpectedJoint {
     pub homed_at_middle: bool,
 }
 
+impl ExpectedJoint {
+    /// What the driver's settings, whose limits are the arm model's, say about a joint.
+    pub fn of(joint: &super::settings::JointSettings) -> Self {
+        ExpectedJoint {
+            name: joint.name.clone(),
+            lower_rad: joint.lower_rad,
+            upper_rad: joint.upper_rad,
+            full_turn: joint.name == "wrist_roll",
+            homed_at_middle: joint.name != "gripper",
+        }
+    }
+}
+
 /// What is wrong with a joint's calibration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Problem {

@@ -215,12 +215,7 @@ fn examine_table(
     for (register, wanted) in joint.eeprom(get(Register::PHASE)) {
         if get(register) != wanted {
             let what = format!("{} is {}, should be {wanted}", register.name, get(register));
-            found(
-                Note,
-                what,
-                "the servo is new or was set by another program",
-                "nothing: it is written at the next connection",
-            );
+            found(Note, what, "the servo is new or was set by another program", "written at the next connection");
         }
     }
     findings
@@ -295,9 +290,13 @@ impl std::fmt::Display for JointReport {
             return write!(f, ", healthy");
         }
         for finding in &self.findings {
+            // Nothing needs to be done about these.
+            if finding.severity == Severity::Note {
+                write!(f, "\n  note: {} ({})", finding.what, finding.cure)?;
+                continue;
+            }
             let word = match finding.severity {
-                Severity::Note => "note",
-                Severity::Warning => "warning",
+                Severity::Note | Severity::Warning => "warning",
                 Severity::Fault => "FAULT",
             };
             write!(f, "\n  {word}: {}\n    because: {}\n    do: {}", finding.what, finding.cause, finding.cure)?;

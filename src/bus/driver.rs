@@ -36,7 +36,8 @@ enum Command {
 
 #[derive(Default)]
 struct Shared {
-    goal: Mutex<Option<Vec<f64>>>,
+    goal: Mutex<Option<(Vec<f64>, Instant)>>,
+    read_at: Mutex<Option<Instant>>,
     woken: Condvar,
     state: Mutex<ArmState>,
     published: Condvar,
@@ -130,6 +131,11 @@ impl BusDriver {
         Some(state.clone())
     }
 
+    /// When the cycle of the newest state began, that is when its joints were asked; `None` before the first.
+    pub fn read_at(&self) -> Option<Instant> {
+        *lock(&self.shared.read_at)
+    }
+
     /// How the driver has kept time so far.
     pub fn pace(&self) -> Pace {
         lock(&self.shared.pace).clone()
@@ -145,12 +151,21 @@ impl BusDriver {
     /// # Errors
     /// [`BusError::Settings`] for a wrong number of joints, [`BusError::Stopped`].
     pub fn set_goal(&self, goal_rad: &[f64]) -> Result<(), BusError> {
+        self.set_goal_read_at(goal_rad, Instant::now())
+    }
+
+    /// [`set_goal`](Self::set_goal) with the moment the goal goes back to, such as [`read_at`](Self::read_at) of a leader:
+    /// [`Pace::goal`] then tells how long the whole way took.
+    ///
+    /// # Errors
+    /// As [`set_goal`](Self::set_goal).
+    pub fn set_goal_read_at(&self, goal_rad: &[f64], read_at: Instant) -> Result<(), BusError> {
         if goal_rad.len() != self.joints {
             let reason = format!("{} angles given, the arm has {} joints", goal_rad.len(), self.joints);
             return Err(BusError::Settings { field: "goal".to_owned(), reason });
         }
         self.alive()?;
-        *lock(&self.shared.goal) = Some(goal_rad.to_vec());
+        *lock(&self.shared.goal) = Some((goal_rad.to_vec(), read_at));
         self.shared.woken.notify_one();
         Ok(())
     }
@@ -277,8 +292,13 @@ fn run(engine: &mut Engine, shared: &Shared, commands: &Receiver<Command>, clock
     let mut next = clock.now();
     while !engine.is_finished() {
         let start = clock.now();
-        obey(engine, shared, commands);
+        let read_at = Instant::now();
+        let goal_from = obey(engine, shared, commands);
         engine.cycle();
+        if let Some(from) = goal_from {
+            lock(&shared.pace).goal.add(from.elapsed().as_secs_f64() * 1e6);
+        }
+        *lock(&shared.read_at) = Some(read_at);
         *lock(&shared.state) = engine.state();
         shared.published.notify_all();
         let end = clock.now();
@@ -309,15 +329,17 @@ fn wait(engine: &mut Engine, shared: &Shared, clock: &dyn Clock, next: Duration)
         let goal = lock(&shared.goal);
         let waited = shared.woken.wait_timeout_while(goal, left - TOO_CLOSE / 2, |goal| goal.is_none());
         let newest = waited.unwrap_or_else(PoisonError::into_inner).0.take();
-        if let Some(goal) = newest {
+        if let Some((goal, from)) = newest {
             engine.set_goal(&goal);
             engine.send_between();
+            lock(&shared.pace).goal.add(from.elapsed().as_secs_f64() * 1e6);
             sent = true;
         }
     }
 }
 
-fn obey(engine: &mut Engine, shared: &Shared, commands: &Receiver<Command>) {
+/// Carries out what was asked for since the last cycle; the moment the goal taken over goes back to, if there is one.
+fn obey(engine: &mut Engine, shared: &Shared, commands: &Receiver<Command>) -> Option<Instant> {
     loop {
         match commands.try_recv() {
             Ok(Command::Enable) => engine.enable(),
@@ -335,8 +357,9 @@ fn obey(engine: &mut Engine, shared: &Shared, commands: &Receiver<Command>) {
             }
         }
     }
-    if let Some(goal) = lock(&shared.goal).take() {
-        engine.set_goal(&goal);
+    let goal = lock(&shared.goal).take();
+    if let Some((goal, _)) = &goal {
+        engine.set_goal(goal);
     }
     if shared.emergency.swap(false, Ordering::SeqCst) {
         engine.emergency_stop();
@@ -344,4 +367,5 @@ fn obey(engine: &mut Engine, shared: &Shared, commands: &Receiver<Command>) {
     if shared.stop.load(Ordering::SeqCst) {
         engine.shut_down();
     }
+    goal.map(|(_, from)| from)
 }

@@ -70,10 +70,11 @@ impl KnownArms {
         std::fs::rename(&part, path).map_err(failed)
     }
 
-    /// Remember an arm; what was known under its serial number, or its name, is replaced.
+    /// Remember an arm; what was known under its serial number, or its name in its role, is replaced.
     pub fn remember(&mut self, arm: KnownArm) {
         let same = |known: &KnownArm| {
-            known.name == arm.name || (arm.serial_number.is_some() && known.serial_number == arm.serial_number)
+            (known.name == arm.name && known.role == arm.role)
+                || (arm.serial_number.is_some() && known.serial_number == arm.serial_number)
         };
         self.arms.retain(|known| !same(known));
         self.arms.push(arm);

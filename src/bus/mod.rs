@@ -9,6 +9,7 @@
 //! - [`engine`] is one cycle of the driver: read all joints, look after them, send all goals. [`guard`] keeps each goal safe,
 //!   `bring_up` brings each servo to the state it should be in;
 //! - [`driver`] runs the engine in a thread of its own, with [`settings`] in and [`state`] out;
+//! - [`follow`] makes a follower's goals of a leader's pose;
 //! - [`discover`], [`setup`] and [`doctor`] find arms, give servos their ids, and say what is wrong; [`known_arms`] remembers
 //!   which arm is which;
 //! - [`virtual_bus`] is an arm that is not there: emulated servos with faults, behind a pseudo-terminal or in simulated time.
@@ -28,6 +29,7 @@ pub mod engine;
 #[cfg(test)]
 mod engine_tests;
 pub mod error;
+pub mod follow;
 pub mod guard;
 mod joint;
 pub mod known_arms;

@@ -246,6 +246,8 @@ pub struct Pace {
     pub lateness: Timings,
     /// Cycles left out because the one before took too long.
     pub skipped: u64,
+    /// Time from the reading a goal was made of (see `BusDriver::set_goal_read_at`) to the goal on the wire.
+    pub goal: Timings,
 }
 
 /// The newest state of an arm.

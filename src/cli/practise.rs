@@ -1,7 +1,9 @@
 //! `etude practise` and `etude screenshot`: the practice window, or, where there is none, the same task headless.
 
 use super::{CliError, WorldArgs, say};
-use crate::app::Loaded;
+use crate::app::{Loaded, RunOptions};
+use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use crate::episode::EpisodePhase;
 use crate::headless::Headless;
 use crate::operator::Operator;
 use crate::task::expert::job_of;
@@ -71,6 +73,9 @@ pub(super) struct ScreenshotArgs {
     /// With the help open.
     #[arg(long)]
     help_open: bool,
+    /// Instead of the window, what this camera of the scene sees; needs no graphics driver.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["view", "quality", "help_open"])]
+    camera: Option<String>,
 }
 
 /// Views of the command line.
@@ -156,6 +161,9 @@ pub(super) fn screenshot(args: &ScreenshotArgs, verbose: u8) -> Result<(), CliEr
     if job_of(&loaded.scene.scene).is_none() {
         run.operator = Operator::Human;
     }
+    if let Some(camera) = &args.camera {
+        return camera_picture(args, &run, camera);
+    }
     let options = PictureOptions {
         run,
         seed: args.seed,
@@ -170,6 +178,40 @@ pub(super) fn screenshot(args: &ScreenshotArgs, verbose: u8) -> Result<(), CliEr
         CliError::Window(format!("{fault}; install a Vulkan driver (mesa-vulkan-drivers draws even without a GPU)"))
     })?;
     screenshot::write(&args.out, &png).map_err(CliError::Window)
+}
+
+/// What a simulated camera sees at a moment of the expert's attempt.
+fn camera_picture(args: &ScreenshotArgs, run: &RunOptions, name: &str) -> Result<(), CliError> {
+    let mut headless = Headless::new(run)?;
+    let (width, height) = args.size;
+    let world = headless.app.world_mut();
+    let mut known = Vec::new();
+    for mut sensor in world.query::<&mut CameraSensor>().iter_mut(world) {
+        known.push(sensor.config.name.clone());
+        (sensor.config.width, sensor.config.height) = (width, height);
+    }
+    if !known.iter().any(|other| other == name) {
+        let known = known.join(", ");
+        return Err(CliError::Usage(format!("--camera {name}: this scene has {known}")));
+    }
+    headless.start(args.seed)?;
+    let ticks = (args.at * f64::from(run.control_hz)).round() as u64;
+    while headless.episode().tick < ticks && headless.episode().phase == EpisodePhase::Running {
+        headless.tick();
+    }
+    // Only the last tick is looked at.
+    headless.app.insert_resource(CamerasInUse::Named(vec![name.to_string()]));
+    headless.tick();
+    let world = headless.app.world_mut();
+    let mut frames = world.query::<(&CameraSensor, &CameraFrame)>();
+    let frame = frames.iter(world).find(|(sensor, frame)| sensor.config.name == name && !frame.rgb.is_empty());
+    let (_, frame) = frame.ok_or_else(|| CliError::Window(format!("camera {name} drew nothing; -v tells why")))?;
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, frame.width, frame.height);
+    encoder.set_color(png::ColorType::Rgb);
+    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&frame.rgb));
+    written.map_err(|fault| CliError::Window(format!("camera {name}: {fault}")))?;
+    screenshot::write(&args.out, &bytes).map_err(CliError::Window)
 }
 
 #[cfg(test)]

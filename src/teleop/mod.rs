@@ -30,6 +30,9 @@ const SQUEEZE_RAD: f64 = 0.11;
 /// Range of the extra tilt a person may give the hand, rad.
 const TILT_RANGE_RAD: (f64, f64) = (-0.6, 1.5);
 
+/// How far the hand may lean in one tick to keep going where the wrist is at its limit, rad; tried in this order.
+const LEANS_RAD: [f64; 5] = [0.0, 0.03, -0.03, 0.07, -0.07];
+
 /// What the person wants right now. Axes run from -1 to 1; anything outside is clamped, anything that is no number counts
 /// as 0.
 #[derive(Resource, Clone, Debug, Default, PartialEq)]
@@ -195,27 +198,24 @@ impl HandTarget {
         self.q_rad[gripper] = jaw.clamp(limits.lower, limits.upper);
     }
 
-    /// Moves and turns the hand by this tick's velocities, as far as the arm can follow; slides along what stops it.
+    /// Moves and turns the hand by this tick's velocities, as far as the arm can follow: where the wrist is at its limit
+    /// the hand leans, and where that does not help it slides along what stops it.
     fn move_hand(&mut self, arm: &Arm, measured: &[f64], tick_s: f64) {
         let step = self.translate_m_s * tick_s;
         let hand = arm.model.tool_pose(measured, &arm.tool).translation;
         let heading = self.heading_rad + self.turn_rad_s[0] * tick_s;
-        let tilt = (self.tilt_rad + self.turn_rad_s[1] * tick_s).clamp(TILT_RANGE_RAD.0, TILT_RANGE_RAD.1);
-        let along = |x: f64, y: f64, z: f64| step * DVec3::new(x, y, z);
-        let ways = [
-            along(1.0, 1.0, 1.0),
-            along(1.0, 1.0, 0.0),
-            along(1.0, 0.0, 0.0),
-            along(0.0, 1.0, 0.0),
-            along(0.0, 0.0, 1.0),
-        ];
-        for (index, way) in ways.into_iter().enumerate() {
-            let mut position = self.position_m + way;
+        let tilt = self.tilt_rad + self.turn_rad_s[1] * tick_s;
+        let leaning = LEANS_RAD.iter().map(|lean| (DVec3::ONE, *lean));
+        let sliding = [(1.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)];
+        let sliding = sliding.iter().map(|&(x, y, z)| (DVec3::new(x, y, z), 0.0));
+        for (share, lean) in leaning.chain(sliding) {
+            let mut position = self.position_m + step * share;
             position.z = position.z.max(FLOOR_M);
             // A hand that is held up pulls its target along on a leash.
             position = hand + (position - hand).clamp_length_max(LEASH_M);
+            let tilt = (tilt + lean).clamp(TILT_RANGE_RAD.0, TILT_RANGE_RAD.1);
             if let Some(q) = self.joints_for(arm, position, heading, tilt) {
-                self.blocked |= index > 0;
+                self.blocked |= share != DVec3::ONE;
                 let gripper = arm.model.gripper_joint();
                 let jaw = self.q_rad[gripper];
                 (self.position_m, self.heading_rad, self.tilt_rad, self.q_rad) = (position, heading, tilt, q);
@@ -317,6 +317,15 @@ mod tests {
         ticks(&mut headless, 200, TeleopInput { translate: DVec3::NEG_Y, ..default() });
         let world = headless.app.world_mut();
         assert!(world.query::<&HandTarget>().single(world).unwrap().blocked, "the end of the reach is reported");
+    }
+
+    #[test]
+    fn at_the_wrists_limit_the_hand_leans_and_goes_on() {
+        let mut headless = practising();
+        let before = hand(&mut headless);
+        ticks(&mut headless, 30, TeleopInput { translate: DVec3::Z, ..default() });
+        let risen = hand(&mut headless).z - before.z;
+        assert!(risen > 0.08, "only {risen} m up from a start that needs nearly all of the wrist");
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub enum Action {
     Show(View),
     /// Panels on or off.
     Panels,
+    /// Pictures of the simulated cameras on or off.
+    Cameras,
     /// Help on or off.
     Help,
     /// Save a picture.
@@ -72,6 +74,8 @@ pub struct Session {
     pub panels: bool,
     /// Whether collision shapes are drawn.
     pub shapes: bool,
+    /// Whether the simulated cameras draw and are shown.
+    pub cameras: bool,
     /// Which ghost to race.
     pub ghost: GhostChoice,
     /// Whether the arm changed hands in this attempt, so that nobody can claim it.
@@ -96,6 +100,7 @@ impl Session {
             help: false,
             panels: true,
             shapes: false,
+            cameras: false,
             ghost: GhostChoice::default(),
             changed_hands: false,
             notice: None,
@@ -166,6 +171,7 @@ fn carry_out(world: &mut World) {
             }
             Action::Show(view) => world.resource_mut::<CameraRig>().show(view),
             Action::Panels => world.resource_mut::<Session>().panels ^= true,
+            Action::Cameras => world.resource_mut::<Session>().cameras ^= true,
             Action::Help => world.resource_mut::<Session>().help ^= true,
             Action::Screenshot => {
                 world.trigger(super::screenshot::TakePicture);

@@ -45,11 +45,11 @@ pub struct Orbit {
 impl Orbit {
     /// The orbit of a fixed view.
     pub fn of(view: View) -> Self {
-        let centre = Vec3::new(0.0, -0.175, 0.045);
+        let centre = Vec3::new(0.0, -0.175, 0.088);
         match view {
-            View::Front | View::Wrist => Self { target: centre, yaw: 0.42, pitch: 0.62, distance: 1.02 },
+            View::Front | View::Wrist => Self { target: centre, yaw: 0.42, pitch: 0.60, distance: 1.04 },
             View::Side => Self { target: centre, yaw: -FRAC_PI_2 + 0.12, pitch: 0.30, distance: 1.0 },
-            View::Top => Self { target: Vec3::new(0.0, -0.19, 0.0), yaw: 0.0, pitch: FRAC_PI_2 - 0.02, distance: 0.98 },
+            View::Top => Self { target: Vec3::new(0.0, -0.15, 0.0), yaw: 0.0, pitch: FRAC_PI_2 - 0.02, distance: 1.08 },
         }
     }
 

@@ -9,17 +9,17 @@ use crate::control::ControlRate;
 use crate::episode::{Episode, EpisodePhase};
 use crate::headless::Headless;
 use crate::operator::Operator;
-use crate::robot::Arm;
+use crate::robot::{Arm, ArmLink, WorldPose};
 use crate::task::expert::{ExpertSpeed, job_of};
 use crate::trace::{self, Trace};
-use crate::world::ActiveScene;
+use crate::world::{ActiveScene, PropBody};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 /// Opacity of ghosts.
-const OPACITY: f32 = 0.30;
+const OPACITY: f32 = 0.34;
 
 /// Whose ghost is raced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -152,7 +152,7 @@ fn my_best(book: &Book, task: &str, seed: u64) -> (Option<Trace>, String) {
 
 fn run_expert(options: &RunOptions, scene: &ActiveScene, seed: u64, speed: ExpertSpeed) -> Result<Trace, String> {
     let mut headless = Headless::new(options).map_err(|fault| fault.to_string())?;
-    headless.app.add_plugins(trace::plugin);
+    trace::plugin(&mut headless.app);
     headless.app.insert_resource(speed);
     headless.app.insert_resource(scene.clone());
     headless.run(seed).map_err(|fault| fault.to_string())?;
@@ -200,7 +200,7 @@ fn dress(
         return;
     }
     let tint = |colour: Color| Look {
-        colour: colour.mix(&Color::srgb(0.55, 0.80, 1.0), 0.55).with_alpha(OPACITY),
+        colour: colour.mix(&Color::srgb(0.35, 0.65, 1.0), 0.65).with_alpha(OPACITY),
         ghost: true,
         ..default()
     };
@@ -232,14 +232,16 @@ fn haunt(
     clock: Res<Time<Virtual>>,
     episode: Res<Episode>,
     arms: Query<&Arm>,
-    mut roots: Query<&mut Visibility, With<GhostRoot>>,
-    mut parts: Query<(&GhostPart, &mut Transform)>,
+    links: Query<(&ArmLink, &WorldPose)>,
+    props: Query<(&PropBody, &WorldPose)>,
+    mut roots: Query<&mut Visibility, (With<GhostRoot>, Without<GhostPart>)>,
+    mut parts: Query<(&GhostPart, &mut Transform, &mut Visibility), Without<GhostRoot>>,
 ) {
     let Some(arm) = arms.iter().next() else { return };
     let share = f64::from(visuals::share_of_tick(&time, &clock, &episode));
     // What is drawn lies between the tick before and the latest one.
     let seconds = (episode.clock_ticks as f64 - 1.0 + share).max(0.0) * rate.tick_s();
-    let prop_count = parts.iter().filter(|(part, _)| matches!(part, GhostPart::Prop(_))).count();
+    let prop_count = parts.iter().filter(|(part, ..)| matches!(part, GhostPart::Prop(_))).count();
     let moment = ghost
         .trace
         .as_ref()
@@ -250,21 +252,32 @@ fn haunt(
         visibility.set_if_neq(wanted);
     }
     let Some(moment) = moment else { return };
-    let links = arm.model.link_poses(&moment.q_rad);
-    for (part, mut transform) in &mut parts {
-        let pose = match *part {
+    let link_poses = arm.model.link_poses(&moment.q_rad);
+    for (part, mut transform, mut visibility) in &mut parts {
+        let (pose, real) = match *part {
             GhostPart::Link(index) => {
-                links.get(index).map(|pose| Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat()))
+                let pose = link_poses.get(index);
+                let pose = pose.map(|pose| Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat()));
+                (pose, links.iter().find(|(link, _)| link.index == index).map(|(_, pose)| pose.now))
             }
-            GhostPart::Prop(index) => moment.props.get(index).copied(),
+            GhostPart::Prop(index) => {
+                let real = props.iter().find(|(prop, _)| prop.index == index).map(|(_, pose)| pose.now);
+                (moment.props.get(index).copied(), real)
+            }
         };
-        if let Some(pose) = pose {
-            let next = visuals::blend(&pose, &pose, 1.0);
-            if next.is_finite() {
-                *transform = next;
-            }
+        let Some(pose) = pose else { continue };
+        let next = visuals::blend(&pose, &pose, 1.0);
+        if next.is_finite() {
+            *transform = next;
         }
+        let covered = real.is_some_and(|real| coincide(&pose, &real));
+        visibility.set_if_neq(if covered { Visibility::Hidden } else { Visibility::Inherited });
     }
+}
+
+/// Whether two poses are so close that their surfaces would fight for pixels.
+fn coincide(a: &Pose, b: &Pose) -> bool {
+    (a.translation - b.translation).length() < 0.003 && a.rotation.angle_between(b.rotation) < 0.03
 }
 
 #[cfg(test)]
@@ -280,6 +293,14 @@ mod tests {
         let report = Headless::new(&options).unwrap().run(4).unwrap();
         assert!((trace.seconds() - report.seconds).abs() < 1e-9);
         assert!(trace.fits(6, 1));
+    }
+
+    #[test]
+    fn only_poses_in_the_same_place_coincide() {
+        let pose = |x: f32, turn: f32| Pose::from_parts(Vec3::new(x, 0.0, 0.0), Quat::from_rotation_z(turn));
+        assert!(coincide(&pose(0.0, 0.0), &pose(0.001, 0.01)));
+        assert!(!coincide(&pose(0.0, 0.0), &pose(0.01, 0.0)));
+        assert!(!coincide(&pose(0.0, 0.0), &pose(0.0, 0.1)));
     }
 
     #[test]

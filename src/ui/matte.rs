@@ -13,7 +13,6 @@ const SHADER: Handle<Shader> = uuid_handle!("6c2f5c1e-6f0b-4b7e-9b1c-0e9a3a7d51c
 
 /// The material.
 #[derive(Asset, TypePath, AsBindGroup, Clone, Debug)]
-#[bind_group_data(MatteKey)]
 pub struct Matte {
     /// Linear colour and opacity.
     #[uniform(0)]
@@ -27,19 +26,6 @@ pub struct Matte {
     pub sky: Vec4,
     /// Whether it is seen through.
     pub translucent: bool,
-}
-
-/// What of a material changes its pipeline.
-#[repr(C)]
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MatteKey {
-    flat: bool,
-}
-
-impl From<&Matte> for MatteKey {
-    fn from(matte: &Matte) -> Self {
-        Self { flat: matte.sky.w > 0.0 }
-    }
 }
 
 impl Material for Matte {
@@ -67,12 +53,8 @@ impl Material for Matte {
         _: &MaterialPipeline,
         descriptor: &mut RenderPipelineDescriptor,
         _: &MeshVertexBufferLayoutRef,
-        key: MaterialPipelineKey<Self>,
+        _: MaterialPipelineKey<Self>,
     ) -> Result<(), SpecializedMeshPipelineError> {
-        if key.bind_group_data.flat {
-            // Flattening turns half of the triangles over.
-            descriptor.primitive.cull_mode = None;
-        }
         // A ghost shows its nearest surface only, not the inside of every part.
         if let Some(depth) = &mut descriptor.depth_stencil {
             depth.depth_write_enabled = Some(true);

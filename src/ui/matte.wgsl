@@ -16,7 +16,7 @@ struct Matte {
 
 struct Lit {
     @builtin(position) position: vec4<f32>,
-    @location(0) @interpolate(perspective) colour: vec4<f32>,
+    @location(0) colour: vec4<f32>,
 }
 
 @vertex

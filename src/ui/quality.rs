@@ -2,6 +2,7 @@
 //! drivers draw [`Matte`] surfaces with flat shadows, which look alike at a tenth of the price.
 
 use super::matte::Matte;
+use super::shapes;
 use crate::config::LightConfig;
 use crate::world::ActiveScene;
 use bevy::core_pipeline::tonemapping::Tonemapping;
@@ -11,12 +12,18 @@ use serde::{Deserialize, Serialize};
 
 /// Height of flat shadows above the table, m: below the marks, which stay bright in the shade.
 const SHADOW_HEIGHT_M: f32 = 0.0002;
+/// Detail of flat shadows, m.
+const SHADOW_GRID_M: f32 = 0.005;
 /// Light that flat shadows leave.
 const SHADE: f32 = 0.68;
 /// Illuminance of a sun of strength 1, lux.
-const SUN_LUX: f32 = 5200.0;
+const SUN_LUX: f32 = 1720.0;
+/// Illuminance of the fill light under a sky of strength 1, lux.
+const FILL_LUX: f32 = 290.0;
+/// Direction to the fill light.
+const TOWARDS_FILL: [f32; 3] = [0.55, -0.75, 0.35];
 /// Brightness of a sky of strength 1, cd/m².
-const SKY_CD_M2: f32 = 720.0;
+const SKY_CD_M2: f32 = 1440.0;
 
 /// How much work goes into a picture.
 #[derive(Resource, Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
@@ -86,6 +93,10 @@ struct FlatShadow;
 #[derive(Component)]
 struct Sun;
 
+/// A weak light from the side of the viewer without shadows, so that what is in the shade keeps its form.
+#[derive(Component)]
+struct Fill;
+
 /// Adds light and materials.
 pub fn plugin(app: &mut App) {
     app.init_resource::<Quality>();
@@ -94,6 +105,11 @@ pub fn plugin(app: &mut App) {
 }
 
 fn spawn_sun(mut commands: Commands) {
+    commands.spawn((
+        Fill,
+        DirectionalLight::default(),
+        Transform::default().looking_to(-Vec3::from(TOWARDS_FILL), Vec3::Y),
+    ));
     commands.spawn((
         Sun,
         DirectionalLight::default(),
@@ -114,6 +130,7 @@ fn relight(
     mut sky: ResMut<GlobalAmbientLight>,
     mut shadow_map: ResMut<DirectionalLightShadowMap>,
     mut suns: Query<(&mut DirectionalLight, &mut Transform), With<Sun>>,
+    mut fills: Query<&mut DirectionalLight, (With<Fill>, Without<Sun>)>,
     mut cameras: Query<(&mut Msaa, &mut Tonemapping), With<Camera3d>>,
 ) {
     let Some(scene) = scene else { return };
@@ -130,12 +147,17 @@ fn relight(
         sun.shadow_normal_bias = 1.2;
         *transform = Transform::default().looking_to(-sun_direction(light), Vec3::Y);
     }
+    for mut fill in &mut fills {
+        fill.color = Color::srgb(0.90, 0.95, 1.0);
+        fill.illuminance = if lit { FILL_LUX * light.sky } else { 0.0 };
+    }
     sky.color = Color::srgb(0.93, 0.96, 1.0);
     sky.brightness = SKY_CD_M2 * light.sky;
     shadow_map.size = quality.shadow_map_size();
     for (mut msaa, mut tonemapping) in &mut cameras {
         *msaa = quality.msaa();
-        *tonemapping = if lit { Tonemapping::AcesFitted } else { Tonemapping::None };
+        // Colours stay what the files say, and look alike at every quality.
+        *tonemapping = Tonemapping::None;
     }
 }
 
@@ -144,6 +166,7 @@ fn dress(
     mut commands: Commands,
     quality: Res<Quality>,
     scene: Option<Res<ActiveScene>>,
+    mut meshes: ResMut<Assets<Mesh>>,
     mut mattes: ResMut<Assets<Matte>>,
     mut standards: ResMut<Assets<StandardMaterial>>,
     looks: Query<(Entity, Ref<Look>, &Mesh3d)>,
@@ -189,9 +212,10 @@ fn dress(
             visual.insert(MeshMaterial3d(mattes.add(matte(look.colour.to_linear(), false))));
             if look.casts {
                 let material = shadow_material.get_or_insert_with(|| mattes.add(flat.clone())).clone();
+                let coarse = meshes.get(&mesh.0).and_then(|mesh| shapes::coarse(mesh, SHADOW_GRID_M));
                 commands.spawn((
                     FlatShadow,
-                    mesh.clone(),
+                    coarse.map_or_else(|| mesh.clone(), |coarse| Mesh3d(meshes.add(coarse))),
                     MeshMaterial3d(material),
                     Transform::default(),
                     Visibility::default(),
@@ -203,7 +227,7 @@ fn dress(
             visual.insert(MeshMaterial3d(standards.add(StandardMaterial {
                 base_color: look.colour,
                 perceptual_roughness: look.roughness,
-                reflectance: 0.35,
+                reflectance: 0.25,
                 ..default()
             })));
         }

@@ -3,7 +3,8 @@
 use crate::config::{PropShape, TeeSize};
 use bevy::asset::RenderAssetUsages;
 use bevy::math::{Vec2, Vec3};
-use bevy::mesh::{Mesh, PrimitiveTopology};
+use bevy::mesh::{Indices, Mesh, PrimitiveTopology};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Triangles of a T's face over the corners of [`TeeSize::outline_m`]: the bar, then the stem.
 const TEE_FACE: [[usize; 3]; 6] = [[0, 1, 2], [0, 2, 5], [0, 5, 6], [0, 6, 7], [2, 3, 4], [2, 4, 5]];
@@ -34,12 +35,65 @@ impl Soup {
         self.triangle([a, c, d]);
     }
 
-    /// As a mesh for the renderer.
+    /// As a mesh for the renderer; equal corners are shared, which software drivers thank us for.
     pub fn into_mesh(self) -> Mesh {
+        let mut seen: BTreeMap<[u32; 6], u32> = BTreeMap::new();
+        let mut shared = Self::default();
+        let indices = self
+            .positions
+            .into_iter()
+            .zip(self.normals)
+            .map(|(position, normal)| {
+                let key = [position, normal].map(|v| v.map(f32::to_bits));
+                let key = [key[0][0], key[0][1], key[0][2], key[1][0], key[1][1], key[1][2]];
+                *seen.entry(key).or_insert_with(|| {
+                    shared.positions.push(position);
+                    shared.normals.push(normal);
+                    shared.positions.len() as u32 - 1
+                })
+            })
+            .collect();
         Mesh::new(PrimitiveTopology::TriangleList, RenderAssetUsages::default())
-            .with_inserted_attribute(Mesh::ATTRIBUTE_POSITION, self.positions)
-            .with_inserted_attribute(Mesh::ATTRIBUTE_NORMAL, self.normals)
+            .with_inserted_attribute(Mesh::ATTRIBUTE_POSITION, shared.positions)
+            .with_inserted_attribute(Mesh::ATTRIBUTE_NORMAL, shared.normals)
+            .with_inserted_indices(Indices::U32(indices))
     }
+}
+
+/// A coarse copy of a mesh without normals' detail, for its shadow: corners snap to a grid of `cell_m`, triangles that
+/// vanish are dropped. `None` if the mesh is not made of indexed triangles.
+pub fn coarse(mesh: &Mesh, cell_m: f32) -> Option<Mesh> {
+    let positions = mesh.attribute(Mesh::ATTRIBUTE_POSITION)?.as_float3()?;
+    let cells: Vec<[i32; 3]> = positions.iter().map(|p| p.map(|value| (value / cell_m).round() as i32)).collect();
+    let mut numbers: BTreeMap<[i32; 3], u32> = BTreeMap::new();
+    let mut corners: Vec<[f32; 3]> = Vec::new();
+    let number: Vec<u32> = cells
+        .iter()
+        .zip(positions)
+        .map(|(cell, position)| {
+            *numbers.entry(*cell).or_insert_with(|| {
+                corners.push(*position);
+                corners.len() as u32 - 1
+            })
+        })
+        .collect();
+    let mut kept: BTreeSet<[u32; 3]> = BTreeSet::new();
+    let indices: Vec<usize> = mesh.indices()?.iter().collect();
+    for triangle in indices.as_chunks::<3>().0 {
+        let mut corner = triangle.map(|index| number.get(index).copied().unwrap_or(0));
+        if corner[0] != corner[1] && corner[1] != corner[2] && corner[2] != corner[0] {
+            let least = (0..3).min_by_key(|index| corner[*index]).unwrap_or(0);
+            corner.rotate_left(least);
+            kept.insert(corner);
+        }
+    }
+    let normals = vec![[0.0, 0.0, 1.0]; corners.len()];
+    Some(
+        Mesh::new(PrimitiveTopology::TriangleList, RenderAssetUsages::default())
+            .with_inserted_attribute(Mesh::ATTRIBUTE_POSITION, corners)
+            .with_inserted_attribute(Mesh::ATTRIBUTE_NORMAL, normals)
+            .with_inserted_indices(Indices::U32(kept.into_iter().flatten().collect())),
+    )
 }
 
 /// Moves every edge of a counter-clockwise polygon outwards by `distance` (inwards if negative); corners stay sharp.
@@ -200,6 +254,19 @@ mod tests {
         let soup = prism(&tee_outline(&TEE), &TEE_FACE, TEE.height_m as f32, 0.0);
         let expected = (TEE.area_m2() * TEE.height_m) as f32;
         assert!((volume(&soup) - expected).abs() < 1e-3 * expected, "{} {expected}", volume(&soup));
+    }
+
+    #[test]
+    fn coarse_meshes_keep_their_size_with_fewer_triangles() {
+        let fine = ball(0.05).into_mesh();
+        let coarse = coarse(&fine, 0.02).unwrap();
+        let triangles = |mesh: &Mesh| mesh.indices().map_or(0, |indices| indices.len() / 3);
+        assert!(triangles(&coarse) * 3 < triangles(&fine) && triangles(&coarse) > 8);
+        let reach = |mesh: &Mesh| {
+            let positions = mesh.attribute(Mesh::ATTRIBUTE_POSITION).unwrap().as_float3().unwrap();
+            positions.iter().map(|p| p[2]).fold(0.0, f32::max)
+        };
+        assert!((reach(&coarse) - reach(&fine)).abs() < 0.02);
     }
 
     #[test]

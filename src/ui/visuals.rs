@@ -7,8 +7,6 @@ use crate::config::{Mark, MarkShape};
 use crate::episode::{Episode, EpisodePhase};
 use crate::robot::{Arm, ArmLink, WorldPose};
 use crate::world::{ActiveScene, PropBody};
-use bevy::asset::RenderAssetUsages;
-use bevy::mesh::PrimitiveTopology;
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
 
@@ -62,11 +60,7 @@ pub fn visual_mesh(visual: &Visual) -> Option<Mesh> {
             return Some(upright(Capsule3d::new(*radius_m as f32, *length_m as f32).into()));
         }
     };
-    Some(
-        Mesh::new(PrimitiveTopology::TriangleList, RenderAssetUsages::default())
-            .with_inserted_attribute(Mesh::ATTRIBUTE_POSITION, positions)
-            .with_inserted_attribute(Mesh::ATTRIBUTE_NORMAL, normals),
-    )
+    Some(shapes::Soup { positions, normals }.into_mesh())
 }
 
 /// Bevy's round primitives stand along y, URDF's along z.

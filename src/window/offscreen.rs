@@ -13,9 +13,11 @@ use bevy::image::Image;
 use bevy::prelude::*;
 use bevy::render::render_resource::{TextureFormat, TextureUsages};
 use bevy::render::view::screenshot::{Screenshot, ScreenshotCaptured};
+use bevy::time::TimeUpdateStrategy;
 use bevy::window::ExitCondition;
 use bevy::winit::WinitPlugin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Frames drawn before the picture: panels find their size, the eye its place, materials their pipelines.
 const FRAMES_BEFORE: u32 = 8;
@@ -74,20 +76,21 @@ fn draw(app: &mut App, options: &PictureOptions) -> Result<Vec<u8>, String> {
     app.world_mut().spawn((camera(), RenderTarget::Image(target.clone().into())));
     app.finish();
     app.cleanup();
-    let mut session = app.world_mut().resource_mut::<Session>();
-    // The clock on the wall has no say: ticks are made by hand.
-    session.paused = true;
-    session.help = options.help;
-    app.world_mut().resource_mut::<Time<Virtual>>().pause();
+    app.world_mut().resource_mut::<Session>().help = options.help;
+    // The clock on the wall has no say: ticks are made by hand, and what is drawn is the latest.
+    app.insert_resource(TimeUpdateStrategy::ManualDuration(Duration::ZERO));
+    let mut fixed = app.world_mut().resource_mut::<Time<Fixed>>();
+    let nearly_all = fixed.timestep().mul_f64(0.999);
+    fixed.accumulate_overstep(nearly_all);
     let ticks = (options.at_s * f64::from(options.run.control_hz)).round() as u64;
     for _ in 0..=ticks {
         actions::tick(app.world_mut());
     }
-    {
-        let mut rig = app.world_mut().resource_mut::<CameraRig>();
-        rig.show(options.view);
-        rig.now = rig.goal;
-    }
+    app.world_mut().resource_mut::<CameraRig>().show(options.view);
+    app.update();
+    // The eye is there at once.
+    let mut rig = app.world_mut().resource_mut::<CameraRig>();
+    rig.now = rig.goal;
     for _ in 0..FRAMES_BEFORE {
         app.update();
     }

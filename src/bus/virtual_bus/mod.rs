@@ -8,6 +8,7 @@
 //! of a sync read one after the other, each slot kept even if a servo is missing. Not emulated: the acceleration register,
 //! dead zones, velocity, PWM and step modes.
 
+pub mod arms;
 pub mod fault;
 pub mod plant;
 #[cfg(unix)]
@@ -121,6 +122,13 @@ impl VirtualBus {
     /// Play a fault script from now on.
     pub fn with_faults(mut self, faults: FaultPlayer) -> Self {
         self.faults = faults;
+        self
+    }
+
+    /// Feed the servos `volts` instead of 12 V.
+    pub fn with_supply(mut self, volts: f64) -> Self {
+        self.nominal_supply_v = volts;
+        self.apply_faults();
         self
     }
 

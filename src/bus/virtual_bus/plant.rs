@@ -38,6 +38,15 @@ impl Default for ServoMotion {
     }
 }
 
+impl ServoMotion {
+    /// Takes in the drive of the last `dt_s`: load, current, and the heat of the windings.
+    pub fn feel(&mut self, load: f64, dt_s: f64) {
+        self.load = load;
+        self.current_a = load.abs() * STALL_A;
+        self.temperature_c += dt_s * (HEATING_C_S * load * load - COOLING_PER_S * (self.temperature_c - AMBIENT_C));
+    }
+}
+
 /// The mechanics behind the emulated servos.
 pub trait ServoPlant: Send {
     /// Time of one step, s; the bus calls [`advance`](Self::advance) in exactly these.
@@ -112,10 +121,7 @@ impl ServoPlant for SimplePlant {
             }
             motion.position_rad = position;
             motion.velocity_rad_s = velocity;
-            motion.load = motor_nm / STALL_NM;
-            motion.current_a = motion.load.abs() * STALL_A;
-            let heating = HEATING_C_S * motion.load * motion.load - COOLING_PER_S * (motion.temperature_c - AMBIENT_C);
-            motion.temperature_c += dt_s * heating;
+            motion.feel(motor_nm / STALL_NM, dt_s);
         }
     }
 }

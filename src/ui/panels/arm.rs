@@ -10,7 +10,7 @@ use bevy_egui::egui::{self, Align2, Color32, Pos2, Rect, RichText, Ui, Vec2};
 /// Width of the card, points.
 const WIDTH: f32 = 226.0;
 /// Share of the range at either end in which a joint counts as at its limit.
-const AT_LIMIT: f64 = 0.01;
+const AT_LIMIT: f64 = 0.004;
 
 pub(super) fn show(
     mut contexts: EguiContexts,

@@ -1,13 +1,18 @@
 //! Pictures of the simulated cameras; nothing is shown while there are none.
 
 use super::EDGE;
+use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use crate::ui::actions::Session;
 use crate::ui::theme;
-use bevy::prelude::{Local, Res, Resource, Result};
+use bevy::prelude::{DetectChanges, Local, Query, Ref, Res, ResMut, Resource, Result};
 use bevy_egui::EguiContexts;
 use bevy_egui::egui::{self, Align2, ColorImage, Id, TextureHandle, TextureOptions, Vec2};
 
 /// Width of a picture on the screen, points.
 const WIDTH: f32 = 168.0;
+
+/// Room for the bar of buttons, points.
+const ABOVE_CONTROLS: f32 = 46.0;
 
 /// The latest picture of a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +37,40 @@ impl CameraPicture {
 #[derive(Resource, Clone, Debug, Default)]
 pub struct CameraPictures(pub Vec<CameraPicture>);
 
+/// Cameras draw only while somebody looks; what they drew last is shown.
+pub(super) fn look(
+    session: Res<Session>,
+    mut shown: Local<bool>,
+    mut in_use: ResMut<CamerasInUse>,
+    frames: Query<(&CameraSensor, Ref<CameraFrame>)>,
+    mut pictures: ResMut<CameraPictures>,
+) {
+    if *shown != session.cameras {
+        *shown = session.cameras;
+        *in_use = if session.cameras { CamerasInUse::All } else { CamerasInUse::None };
+        pictures.0.clear();
+    }
+    if !session.cameras || !frames.iter().any(|(_, frame)| frame.is_changed()) {
+        return;
+    }
+    let mut newest: Vec<(&CameraSensor, Ref<CameraFrame>)> = frames.iter().collect();
+    newest.sort_by_key(|(sensor, _)| sensor.index);
+    pictures.0 = newest
+        .into_iter()
+        .map(|(sensor, frame)| CameraPicture {
+            name: sensor.config.name.clone(),
+            width: frame.width as usize,
+            height: frame.height as usize,
+            rgb: frame.rgb.clone(),
+        })
+        .collect();
+}
+
 pub(super) fn show(
     mut contexts: EguiContexts,
     pictures: Res<CameraPictures>,
     mut textures: Local<Vec<TextureHandle>>,
 ) -> Result {
-    use bevy::ecs::change_detection::DetectChanges;
     let whole: Vec<&CameraPicture> = pictures.0.iter().filter(|picture| picture.is_whole()).collect();
     textures.truncate(whole.len());
     if whole.is_empty() {
@@ -53,15 +86,22 @@ pub(super) fn show(
             }
         }
     }
-    egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, [-EDGE, -EDGE]).show(&ctx, |ui| {
-        theme::card().inner_margin(egui::Margin::same(8)).show(ui, |ui| {
-            for (picture, texture) in whole.iter().zip(textures.iter()) {
-                let height = WIDTH * picture.height as f32 / picture.width as f32;
-                ui.label(theme::faint(picture.name.as_str()));
-                ui.image((texture.id(), Vec2::new(WIDTH, height.min(WIDTH))));
-            }
-        });
-    });
+    egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, [-EDGE, -EDGE - ABOVE_CONTROLS]).show(
+        &ctx,
+        |ui| {
+            theme::card().inner_margin(egui::Margin::same(8)).show(ui, |ui| {
+                ui.horizontal(|ui| {
+                    for (picture, texture) in whole.iter().zip(textures.iter()) {
+                        let height = WIDTH * picture.height as f32 / picture.width as f32;
+                        ui.vertical(|ui| {
+                            ui.label(theme::faint(picture.name.as_str()));
+                            ui.image((texture.id(), Vec2::new(WIDTH, height.min(WIDTH))));
+                        });
+                    }
+                });
+            });
+        },
+    );
     Ok(())
 }
 

@@ -44,6 +44,7 @@ pub(super) fn show(
                 {
                     button(ui, false, words, Action::Show(view));
                 }
+                button(ui, session.cameras, "Cameras", Action::Cameras);
                 ui.separator();
                 button(ui, false, "Picture", Action::Screenshot);
                 button(ui, session.help, "Help  H", Action::Help);

@@ -12,7 +12,7 @@ pub use cameras::{CameraPicture, CameraPictures};
 pub use settings::AdapterName;
 
 use super::actions::Session;
-use super::theme;
+use super::{UiSystems, theme};
 use bevy::prelude::*;
 use bevy_egui::{EguiContexts, EguiPrimaryContextPass};
 
@@ -22,6 +22,7 @@ const EDGE: f32 = 12.0;
 /// Adds the panels.
 pub fn plugin(app: &mut App) {
     app.init_resource::<AdapterName>().init_resource::<CameraPictures>();
+    app.add_systems(Update, cameras::look.in_set(UiSystems::Present));
     app.add_systems(
         EguiPrimaryContextPass,
         (
@@ -35,7 +36,7 @@ pub fn plugin(app: &mut App) {
 }
 
 /// Theme and scale; keeps the keyboard for the arm.
-fn prepare(mut contexts: EguiContexts, mut themed: Local<bool>) -> Result {
+fn prepare(mut contexts: EguiContexts, mut themed: Local<bool>, mut warmed: Local<f32>) -> Result {
     let ctx = contexts.ctx_mut()?;
     if !*themed {
         theme::apply(ctx);
@@ -46,6 +47,10 @@ fn prepare(mut contexts: EguiContexts, mut themed: Local<bool>) -> Result {
     let wanted = (theme::scale_of(size.x, size.y) * 20.0).round() / 20.0;
     if (ctx.zoom_factor() - wanted).abs() > 0.01 {
         ctx.set_zoom_factor(wanted);
+    }
+    if *warmed != ctx.pixels_per_point() {
+        *warmed = ctx.pixels_per_point();
+        theme::warm_up(ctx);
     }
     // Tab would walk the focus through the buttons and take the keys away from the arm.
     if !ctx.text_edit_focused()

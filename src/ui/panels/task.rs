@@ -85,7 +85,7 @@ fn choose_task(ui: &mut Ui, session: &Session, now: &str, actions: &mut MessageW
 
 fn timer(ui: &mut Ui, episode: &Episode, operator: Operator, seconds: f64, limit_s: f64) {
     ui.horizontal(|ui| {
-        ui.label(RichText::new(clock(seconds)).size(30.0).strong());
+        ui.label(RichText::new(clock(seconds)).size(theme::CLOCK).strong());
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let words = match (&episode.phase, operator) {
                 (EpisodePhase::Ready, _) => "the clock starts\nwhen you move".to_string(),
