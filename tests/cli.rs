@@ -1,4 +1,5 @@
 //! The program as a person calls it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -119,13 +119,22 @@ struct Summary {
     lost_pictures: usize,
 }
 
+/// What waits to be told, in the order in which it happened.
+enum Attempt {
+    /// It is being saved.
+    Kept(EpisodeReport),
+    NotKept(EpisodeReport),
+    /// A cut episode of an earlier session is being saved.
+    Recovered,
+}
+
 /// A session of recording.
 struct Session<'a> {
     args: &'a RecordArgs,
     headless: Headless,
     bar: indicatif::ProgressBar,
-    /// Attempts that are being saved, oldest first; `None` for a recovered one.
-    saving: VecDeque<Option<EpisodeReport>>,
+    /// Oldest first.
+    untold: VecDeque<Attempt>,
     recorded: u64,
     dropped: u64,
     ticks: u64,
@@ -150,7 +159,7 @@ pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
     let recorder = record::open(headless.app.world_mut(), &args.out, &cameras(args)?, keep)?;
     headless.app.insert_resource(recorder);
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
-    let mut session = Session { args, headless, bar, saving: VecDeque::new(), recorded: 0, dropped: 0, ticks: 0 };
+    let mut session = Session { args, headless, bar, untold: VecDeque::new(), recorded: 0, dropped: 0, ticks: 0 };
     session.settle_cut_episodes()?;
     session.run()
 }
@@ -189,7 +198,7 @@ impl Session<'_> {
                 self.recorder().discard(&cut)?;
             } else if self.args.cut == CutArg::Recover {
                 self.recorder().recover(&cut);
-                self.saving.push_back(None);
+                self.untold.push_back(Attempt::Recovered);
             } else {
                 left += 1;
             }
@@ -229,6 +238,8 @@ impl Session<'_> {
             let kept = self.attempt(seed)?;
             failures = if kept { 0 } else { failures + 1 };
             if failures >= MOST_FAILURES {
+                let events = self.recorder().flush();
+                self.report(events)?;
                 return Err(CliError::Usage(format!(
                     "{failures} attempts in a row failed, the last with seed {seed}; the dataset is whole. Look at one \
                      with `etude practise --watch --seed {seed}`, or record failures too with --keep all"
@@ -287,10 +298,10 @@ impl Session<'_> {
         let kept = report.success || (self.args.keep == KeepArg::All && !report.end.starts_with("diverged"));
         if kept {
             self.recorded += 1;
-            self.saving.push_back(Some(report));
+            self.untold.push_back(Attempt::Kept(report));
         } else {
             self.dropped += 1;
-            self.tell(&report, None)?;
+            self.untold.push_back(Attempt::NotKept(report));
         }
         let events = self.recorder().events();
         self.report(events)?;
@@ -299,18 +310,28 @@ impl Session<'_> {
 
     /// Tells what was saved; a failure ends the session.
     fn report(&mut self, events: Vec<Event>) -> Result<(), CliError> {
+        self.tell_not_kept()?;
         for event in events {
-            let attempt = self.saving.pop_front().flatten();
-            match event {
+            let attempt = self.untold.pop_front();
+            let saved = match event {
                 Event::Failed(error) => return Err(error.into()),
-                Event::Saved(saved) => {
-                    self.bar.inc(1);
-                    match attempt {
-                        Some(report) => self.tell(&report, Some(&saved))?,
-                        None => eprintln!("etude: recovered a cut episode as {}", saved.report),
-                    }
-                }
+                Event::Saved(saved) => saved,
+            };
+            self.bar.inc(1);
+            match attempt {
+                Some(Attempt::Kept(report) | Attempt::NotKept(report)) => self.tell(&report, Some(&saved))?,
+                Some(Attempt::Recovered) | None => eprintln!("etude: recovered a cut episode as {}", saved.report),
             }
+            self.tell_not_kept()?;
+        }
+        Ok(())
+    }
+
+    /// Tells of attempts that were not kept, as far as nothing before them is still being saved.
+    fn tell_not_kept(&mut self) -> Result<(), CliError> {
+        while let Some(Attempt::NotKept(report)) = self.untold.pop_front_if(|next| matches!(next, Attempt::NotKept(_)))
+        {
+            self.tell(&report, None)?;
         }
         Ok(())
     }
