@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench camera`
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "helpers of tests may fail loudly")]
+
 use bevy::math::{Quat, Vec2, Vec3};
 use etude::camera::raster::{
     CameraModel, Instance, Outline, Pose, RasterMesh, RasterScene, Renderer, SensorModel, TableTop,

@@ -1,5 +1,7 @@
 //! Control ticks of the whole application, headless, on one core: `cargo bench --bench ticks`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "helpers of tests may fail loudly")]
+
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use etude::app::RunOptions;

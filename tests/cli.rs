@@ -282,6 +282,9 @@ fn datasets_that_are_none_and_numbers_out_of_range_are_answered_in_words() {
     ] {
         let text = complaint(arguments);
         assert!(text.contains(expected), "{arguments:?}: \"{text}\" does not say \"{expected}\"");
+    }
+}
+
 /// The program at work on emulated arms, with its files in a folder of its own.
 #[cfg(unix)]
 mod arms {

@@ -1,5 +1,7 @@
 //! Every shipped file loads, and what is wrong in a file is refused with file, line and remedy.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "helpers of tests may fail loudly")]
+
 use etude::app::{Loaded, RunOptions};
 use etude::arm::{TriMesh, check, load_urdf};
 use etude::config::{self, ArmConfig, PhysicsConfig, Scene, ServoProfile, Validate, names_in};

@@ -1,5 +1,7 @@
 //! The simulated arm against reference measurements, and whole episodes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "helpers of tests may fail loudly")]
+
 use bevy::prelude::*;
 use bevy::time::TimeUpdateStrategy;
 use etude::app::{Loaded, RunOptions};
@@ -35,6 +37,7 @@ fn from_menagerie(q: &[f64]) -> Vec<f64> {
     vec![-q[0], q[1] + FRAC_PI_2, q[2] - FRAC_PI_2, q[3], q[4], q[5]]
 }
 
+#[allow(clippy::approx_constant, reason = "the official file rounds a quarter turn to 1.5708")]
 fn from_official(q: &[f64]) -> Vec<f64> {
     vec![-q[0], q[1] - 1.8, q[2] + 1.5708, q[3] + 0.57079, q[4], q[5]]
 }

@@ -35,6 +35,12 @@ pub struct ServoArm {
     enabled: bool,
 }
 
+impl std::fmt::Debug for ServoArm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServoArm").field("enabled", &self.enabled).finish_non_exhaustive()
+    }
+}
+
 /// How the arm is; written in Sense.
 #[derive(Resource, Clone, Debug, Default)]
 pub struct ServoHealth {

@@ -1,7 +1,7 @@
 //! `etude replay`: sends an episode's actions again.
 
 use super::{CliError, dataset, say};
-use crate::app::{AppError, RunOptions, load_scene};
+use crate::app::{AppError, Backend, RunOptions, load_scene};
 use crate::config;
 use crate::dataset::Dataset;
 use crate::headless::Headless;
@@ -70,6 +70,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
         control_hz: dataset.info().fps,
         multi_threaded: false,
         operator: Operator::Replay,
+        backend: Backend::Sim,
     };
     let mut headless = Headless::new(&options)?;
     let world = headless.app.world_mut();
