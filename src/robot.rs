@@ -171,10 +171,12 @@ fn pose_links(arms: Query<&Arm>, states: Query<&JointState>, mut poses: Query<&m
     }
 }
 
-/// Commands become targets inside joint limits, no faster than the arm may go. A command that is no number is ignored.
+/// Commands become targets: inside joint limits, no faster than the arm may go, in whole encoder ticks as the goal register
+/// counts them. So a target is what any backend really sends. A command that is no number is ignored.
 fn limit_targets(rate: Res<ControlRate>, arms: Query<&Arm>, mut joints: Query<(&JointCommand, &mut JointTarget)>) {
     for arm in &arms {
         let step = arm.config.max_velocity_rad_s * rate.tick_s();
+        let encoder_tick = std::f64::consts::TAU / f64::from(arm.servo.ticks_per_turn);
         for (joint, limits) in arm.joints.iter().zip(&arm.model.joints) {
             let Ok((command, mut target)) = joints.get_mut(*joint) else { continue };
             if !command.position_rad.is_finite() {
@@ -182,7 +184,9 @@ fn limit_targets(rate: Res<ControlRate>, arms: Query<&Arm>, mut joints: Query<(&
             }
             let last = target.position_rad;
             let next = command.position_rad.clamp(last - step, last + step);
-            target.position_rad = next.clamp(limits.lower, limits.upper);
+            let ticks = (next.clamp(limits.lower, limits.upper) / encoder_tick).round();
+            let ticks = ticks.clamp((limits.lower / encoder_tick).ceil(), (limits.upper / encoder_tick).floor());
+            target.position_rad = ticks * encoder_tick;
         }
     }
 }

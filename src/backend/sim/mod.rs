@@ -92,11 +92,9 @@ fn read_joints(mut joints: Query<(&SimJoint, &mut JointState), With<ArmJoint>>) 
     }
 }
 
-fn send_targets(mut joints: Query<(&mut SimJoint, &mut JointTarget), With<ArmJoint>>) {
-    for (mut joint, mut target) in &mut joints {
+fn send_targets(mut joints: Query<(&mut SimJoint, &JointTarget), With<ArmJoint>>) {
+    for (mut joint, target) in &mut joints {
         if let Some(servo) = &mut joint.servo {
-            // What is really sent, and recorded, is whole ticks.
-            target.position_rad = servo.quantise(target.position_rad);
             servo.command(target.position_rad);
         }
     }
