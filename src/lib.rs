@@ -1,4 +1,4 @@
-//! Etude: practise, record, train and run robot tasks on a simulated or real SO-100 arm.
+//! Etude: practise, record and run robot tasks on a simulated or real SO-100 arm.
 //!
 //! The story of one tick ([`control::ControlSystems`]): the backend behind each joint reports its
 //! [`robot::JointState`]; one [`operator::Operator`] answers with a [`robot::JointCommand`]; inside every limit it becomes

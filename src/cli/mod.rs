@@ -29,7 +29,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use thiserror::Error;
 
-/// Practise, record, train and run robot tasks on a simulated or real SO-100 arm.
+/// Practise, record and run robot tasks on a simulated or real SO-100 arm.
 ///
 /// Without a command, the practice window opens on Move-T.
 #[derive(Parser, Debug)]
