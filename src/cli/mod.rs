@@ -80,23 +80,12 @@ enum Verb {
     VirtualArm(virtual_arm::VirtualArmArgs),
 }
 
-/// What to simulate.
+/// The arm and its physics.
 #[derive(Args, Clone, Debug)]
-struct WorldArgs {
-    /// Task: a scene in scenes/ (move_t, pick_place, free_play) or a .ron file.
-    #[arg(long, default_value = "move_t", value_name = "NAME")]
-    task: String,
+struct SetUpArgs {
     /// Arm: a name in configs/arm/ or a .ron file.
-    ///
-    /// "real" is the real arm that was calibrated last on this computer.
     #[arg(long, default_value = "so100", value_name = "NAME")]
     arm: String,
-    /// Drive the real arm on this serial port instead of a simulated one.
-    #[arg(long, value_name = "PORT")]
-    arm_port: Option<String>,
-    /// Name of the real arm's calibration, if it is not known from this computer.
-    #[arg(long, value_name = "NAME", requires = "arm_port")]
-    arm_id: Option<String>,
     /// Another URDF for the arm.
     #[arg(long, value_name = "FILE")]
     urdf: Option<PathBuf>,
@@ -106,6 +95,22 @@ struct WorldArgs {
     /// Physics settings: a name in configs/physics/ or a .ron file.
     #[arg(long, default_value = "fast", value_name = "NAME")]
     physics: String,
+}
+
+/// What to simulate.
+#[derive(Args, Clone, Debug)]
+struct WorldArgs {
+    /// Task: a scene in scenes/ (move_t, pick_place, free_play) or a .ron file.
+    #[arg(long, default_value = "move_t", value_name = "NAME")]
+    task: String,
+    #[command(flatten)]
+    set_up: SetUpArgs,
+    /// Drive the real arm on this serial port instead of a simulated one; `--arm real` is the one calibrated last here.
+    #[arg(long, value_name = "PORT")]
+    arm_port: Option<String>,
+    /// Name of the real arm's calibration, if it is not known from this computer.
+    #[arg(long, value_name = "NAME", requires = "arm_port")]
+    arm_id: Option<String>,
     /// Control ticks per second.
     #[arg(long, default_value_t = 30, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000))]
     control_hz: u32,
@@ -113,13 +118,13 @@ struct WorldArgs {
 
 impl WorldArgs {
     fn options(&self, operator: Operator) -> Result<RunOptions, CliError> {
-        let real = self.arm == "real";
+        let real = self.set_up.arm == "real";
         Ok(RunOptions {
             scene: self.task.clone(),
-            arm: if real { "so100".into() } else { self.arm.clone() },
-            urdf: self.urdf.clone(),
-            servo: self.servo.clone(),
-            physics: self.physics.clone(),
+            arm: if real { "so100".into() } else { self.set_up.arm.clone() },
+            urdf: self.set_up.urdf.clone(),
+            servo: self.set_up.servo.clone(),
+            physics: self.set_up.physics.clone(),
             control_hz: self.control_hz,
             multi_threaded: false,
             operator,
@@ -129,7 +134,7 @@ impl WorldArgs {
 
     /// Whether a real arm will move.
     fn is_real(&self) -> bool {
-        self.arm == "real" || self.arm_port.is_some()
+        self.set_up.arm == "real" || self.arm_port.is_some()
     }
 
     fn backend(&self, real: bool) -> Result<Backend, CliError> {
@@ -249,6 +254,12 @@ fn start_logging(verbose: u8) {
     };
     // Added to an application that is dropped at once: what it installs is global.
     App::new().add_plugins(LogPlugin { level, filter: String::new(), ..LogPlugin::default() });
+}
+
+/// Width and height such as `1280x720`, not yet checked for their range.
+fn width_x_height(text: &str) -> Option<(u32, u32)> {
+    let (width, height) = text.split_once(['x', 'X'])?;
+    Some((width.parse().ok()?, height.parse().ok()?))
 }
 
 /// Writes one line to stdout.

@@ -1,6 +1,6 @@
 //! `etude practise` and `etude screenshot`: the practice window, or, where there is none, the same task headless.
 
-use super::{CliError, WorldArgs, say};
+use super::{CliError, WorldArgs, say, width_x_height};
 use crate::app::{Loaded, RunOptions};
 use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use crate::episode::EpisodePhase;
@@ -105,8 +105,7 @@ impl From<ViewArg> for View {
 /// Width and height such as `1280x720`.
 fn parse_size(text: &str) -> Result<(u32, u32), String> {
     let remedy = "give width x height in pixels, from 320x240 to 7680x4320, such as 1280x720";
-    let (width, height) = text.split_once(['x', 'X']).ok_or(remedy)?;
-    let size: (u32, u32) = (width.parse().map_err(|_| remedy)?, height.parse().map_err(|_| remedy)?);
+    let size = width_x_height(text).ok_or(remedy)?;
     if (320..=7680).contains(&size.0) && (240..=4320).contains(&size.1) { Ok(size) } else { Err(remedy.into()) }
 }
 

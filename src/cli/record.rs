@@ -1,6 +1,6 @@
 //! `etude record`: episodes of the scripted expert into a dataset, as fast as the machine goes.
 
-use super::{CliError, WorldArgs, dataset, progress_bar, say};
+use super::{CliError, WorldArgs, dataset, progress_bar, say, width_x_height};
 use crate::dataset::check::Finding;
 use crate::dataset::schema::CAMERA_PREFIX;
 use crate::dataset::{Event, Saved, Source};
@@ -82,8 +82,7 @@ enum CutArg {
 /// Width and height such as `96x96`.
 fn parse_size(text: &str) -> Result<(u32, u32), String> {
     let remedy = "give width x height in pixels, even numbers from 16 to 4096, such as 96x96";
-    let (width, height) = text.split_once(['x', 'X']).ok_or(remedy)?;
-    let size: (u32, u32) = (width.parse().map_err(|_| remedy)?, height.parse().map_err(|_| remedy)?);
+    let size = width_x_height(text).ok_or(remedy)?;
     let fits = |side: u32| (16..=4096).contains(&side) && side.is_multiple_of(2);
     if fits(size.0) && fits(size.1) { Ok(size) } else { Err(remedy.into()) }
 }

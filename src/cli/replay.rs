@@ -1,6 +1,6 @@
 //! `etude replay`: sends an episode's actions again.
 
-use super::{CliError, dataset, say};
+use super::{CliError, SetUpArgs, dataset, say};
 use crate::app::{AppError, Backend, RunOptions, load_scene};
 use crate::config;
 use crate::dataset::Dataset;
@@ -28,18 +28,8 @@ pub(super) struct ReplayArgs {
     /// Start as this seed does and glide to the first pose, instead of from the recorded start.
     #[arg(long)]
     seed: Option<u64>,
-    /// Arm: a name in configs/arm/ or a .ron file.
-    #[arg(long, default_value = "so100", value_name = "NAME")]
-    arm: String,
-    /// Another URDF for the arm.
-    #[arg(long, value_name = "FILE")]
-    urdf: Option<PathBuf>,
-    /// Another servo profile: a name in configs/servo/ or a .ron file.
-    #[arg(long, value_name = "NAME")]
-    servo: Option<String>,
-    /// Physics settings: a name in configs/physics/ or a .ron file.
-    #[arg(long, default_value = "fast", value_name = "NAME")]
-    physics: String,
+    #[command(flatten)]
+    set_up: SetUpArgs,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -63,10 +53,10 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
     };
     let options = RunOptions {
         scene: scene.clone(),
-        arm: args.arm.clone(),
-        urdf: args.urdf.clone(),
-        servo: args.servo.clone(),
-        physics: args.physics.clone(),
+        arm: args.set_up.arm.clone(),
+        urdf: args.set_up.urdf.clone(),
+        servo: args.set_up.servo.clone(),
+        physics: args.set_up.physics.clone(),
         control_hz: dataset.info().fps,
         multi_threaded: false,
         operator: Operator::Replay,

@@ -6,7 +6,7 @@ mod overlap;
 pub use overlap::{convex_overlap_m2, tee_coverage};
 
 use crate::config::{Pose2, Prop, PropShape, Scene, TaskConfig};
-use crate::world::{PropBody, PropState, wrap_angle, yaw_rad};
+use crate::world::{PropBody, PropState, yaw_rad};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Vector;
 
@@ -17,7 +17,7 @@ const REST_SPIN_RAD_S: f32 = 0.10;
 /// An object lies on the table if its centre is no higher than this above where it rests, m.
 const LYING_M: f32 = 0.0015;
 /// A tool point higher than this is clear of what lies on the table, m.
-pub const CLEAR_HEIGHT_M: f64 = 0.035;
+const CLEAR_HEIGHT_M: f64 = 0.035;
 /// Coverage that is reported besides the one that counts as success: the published Push-T's criterion.
 pub const STRICT_COVERAGE: f64 = 0.95;
 
@@ -95,11 +95,4 @@ fn distance_outside_m(prop: &Prop, state: &PropState, goal: Pose2, size_m: (f64,
             (along.abs() - 0.5 * size_m.0).max(across.abs() - 0.5 * size_m.1)
         })
         .fold(f64::NEG_INFINITY, f64::max)
-}
-
-/// Position and turn by which a prop misses a goal: m and rad.
-pub fn goal_error(state: &PropState, goal: Pose2) -> (f64, f64) {
-    let at = state.motion.pose.translation;
-    let offset = (f64::from(at.x) - goal.x_m).hypot(f64::from(at.y) - goal.y_m);
-    (offset, wrap_angle(yaw_rad(&state.motion.pose) - goal.yaw_rad()).abs())
 }

@@ -75,8 +75,6 @@ pub struct SimArm {
     pub entity: Entity,
     /// Joint handles, one per joint of the model.
     pub joints: Vec<MultibodyJointHandle>,
-    /// Colliders of the hand and the jaw.
-    pub fingers: Vec<ColliderHandle>,
 }
 
 /// A prop in the physics world.
@@ -179,7 +177,6 @@ impl PhysicsBundle {
         let parts = rigid_parts(model);
         let bodies = &mut self.bodies.bodies;
         let mut body_of_link = vec![RigidBodyHandle::invalid(); model.links.len()];
-        let mut fingers = Vec::new();
         let hand = model.hand_link();
         let jaw = model.joints[model.gripper_joint()].link;
         for part in &parts {
@@ -212,10 +209,7 @@ impl PhysicsBundle {
                         .collision_groups(InteractionGroups::new(ARM, WORLD, InteractionTestMode::And))
                         .active_hooks(if finger { ActiveHooks::MODIFY_SOLVER_CONTACTS } else { ActiveHooks::empty() })
                         .user_data(u128::from(entity.to_bits()));
-                    let handle = self.colliders.colliders.insert_with_parent(collider, body, bodies);
-                    if finger {
-                        fingers.push(handle);
-                    }
+                    self.colliders.colliders.insert_with_parent(collider, body, bodies);
                 }
             }
         }
@@ -273,7 +267,7 @@ impl PhysicsBundle {
                     .set_motor_max_force(JointAxis::AngX, servo.friction_nm);
             }
         }
-        self.members.arms.push(SimArm { entity, joints, fingers });
+        self.members.arms.push(SimArm { entity, joints });
         Ok(())
     }
 
@@ -398,27 +392,6 @@ impl PhysicsItem<'_, '_> {
         })
     }
 
-    /// Sum of the contact forces between a prop and the fingers of an arm in the last step, N.
-    pub fn grip_force_n(&self, prop: usize, arm: usize) -> f32 {
-        let mut impulse = 0.0;
-        for finger in &self.members.arms[arm].fingers {
-            for collider in &self.members.props[prop].colliders {
-                if let Some(pair) = self.simulation.narrow_phase.contact_pair(*finger, *collider) {
-                    impulse += pair.total_impulse_magnitude();
-                }
-            }
-        }
-        impulse / self.simulation.integration_parameters.dt
-    }
-
-    /// Puts a prop somewhere, at rest.
-    pub fn place_prop(&mut self, prop: usize, pose: Pose) {
-        let body = &mut self.bodies.bodies[self.members.props[prop].body];
-        body.set_position(pose, true);
-        body.set_linvel(Vector::ZERO, true);
-        body.set_angvel(Vector::ZERO, true);
-    }
-
     /// Gives a prop a velocity.
     pub fn set_prop_velocity(&mut self, prop: usize, linear_m_s: Vector, angular_rad_s: Vector) {
         let body = &mut self.bodies.bodies[self.members.props[prop].body];
@@ -448,7 +421,7 @@ impl PhysicsItem<'_, '_> {
         None
     }
 
-    /// Saves the world, about 100 KiB, in microseconds.
+    /// Saves the world.
     pub fn snapshot(&self) -> Snapshot {
         Snapshot {
             islands: self.simulation.islands.clone(),
