@@ -155,8 +155,6 @@ impl ArmModel {
             }
             let point = poses[tool.link].transform_point(tool.point_m);
             let approach = (poses[tool.link].rotation * tool.approach).normalize();
-            let mut normal = Matrix6::<f64>::zeros();
-            let mut right = Vector6::<f64>::zeros();
             let mut columns = [Vector6::<f64>::zeros(); 6];
             for (column, &joint) in columns.iter_mut().zip(chain) {
                 let pose = &poses[self.joints[joint].link];
@@ -171,26 +169,32 @@ impl ArmModel {
                 let angular = angular * settings.metres_per_radian;
                 *column = Vector6::new(linear.x, linear.y, linear.z, angular.x, angular.y, angular.z);
             }
-            for row in 0..6 {
-                for column in 0..=row {
-                    let value = columns[row].dot(&columns[column]);
-                    normal[(row, column)] = value;
-                    normal[(column, row)] = value;
-                }
-                right[row] = columns[row].dot(&error);
-                // More damping while far off keeps steps sane near singular poses; little of it lets the end converge.
-                normal[(row, row)] += 1e-6 + 1e-3 * total;
-            }
-            let Some(factors) = normal.cholesky() else { break };
-            let step = factors.solve(&right);
+            // A joint that a step would carry past its limit stops there, and the others are asked again what they can do
+            // without it: shared with a blocked joint, their motion would stall short of the target.
             let mut moved = 0.0f64;
-            for (index, &joint) in chain.iter().enumerate() {
-                let limits = &self.joints[joint];
-                let margin = settings.limit_margin_rad.min(0.5 * (limits.upper - limits.lower));
-                let next =
-                    (q[joint] + step[index].clamp(-0.3, 0.3)).clamp(limits.lower + margin, limits.upper - margin);
-                moved = moved.max((next - q[joint]).abs());
-                q[joint] = next;
+            for _ in 0..chain.len() {
+                // More damping while far off keeps steps sane near singular poses; little of it lets the end converge.
+                let Some(step) = damped_step(&columns, &error, 1e-6 + 1e-3 * total) else { break };
+                let mut blocked = false;
+                let mut next = q.clone();
+                for (index, &joint) in chain.iter().enumerate() {
+                    let limits = &self.joints[joint];
+                    let margin = settings.limit_margin_rad.min(0.5 * (limits.upper - limits.lower));
+                    let wanted = q[joint] + step[index].clamp(-0.3, 0.3);
+                    next[joint] = wanted.clamp(limits.lower + margin, limits.upper - margin);
+                    if next[joint] != wanted && columns[index] != Vector6::zeros() {
+                        blocked = true;
+                        columns[index] = Vector6::zeros();
+                        // What is left of its way to the limit it goes with this step.
+                        moved = moved.max((next[joint] - q[joint]).abs());
+                        q[joint] = next[joint];
+                    }
+                }
+                if !blocked {
+                    moved = chain.iter().map(|&joint| (next[joint] - q[joint]).abs()).fold(moved, f64::max);
+                    q = next;
+                    break;
+                }
             }
             if moved < 1e-9 {
                 break;
@@ -243,6 +247,23 @@ impl super::Joint {
             JointKind::Prismatic => DPose3::from_translation(self.axis * value),
         }
     }
+}
+
+/// The damped least-squares step: what each joint, with its `columns` of the Jacobian, does about `error`. Joints whose
+/// column is zero stay.
+fn damped_step(columns: &[Vector6<f64>; 6], error: &Vector6<f64>, damping: f64) -> Option<Vector6<f64>> {
+    let mut normal = Matrix6::<f64>::zeros();
+    let mut right = Vector6::<f64>::zeros();
+    for row in 0..6 {
+        for column in 0..=row {
+            let value = columns[row].dot(&columns[column]);
+            normal[(row, column)] = value;
+            normal[(column, row)] = value;
+        }
+        right[row] = columns[row].dot(error);
+        normal[(row, row)] += damping;
+    }
+    Some(normal.cholesky()?.solve(&right))
 }
 
 /// Error vector (3 position rows, 3 weighed rotation rows), position error and angle error of a tool on link pose `link`.
