@@ -10,6 +10,7 @@ use crate::episode::{self, PhysicsEntity};
 use crate::operator::Operator;
 use crate::record;
 use crate::robot;
+use crate::rollout;
 use crate::task::expert;
 use crate::teleop;
 use crate::world::{ActiveScene, spawn_props};
@@ -207,6 +208,7 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     teleop::plugin(app);
     camera::plugin(app);
     record::plugin(app);
+    rollout::plugin(app);
     app.insert_resource(options.operator);
     app.insert_resource(loaded.scene.clone());
     let world = app.world_mut();

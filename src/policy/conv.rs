@@ -54,7 +54,8 @@ pub fn conv2d(
     padding: usize,
     relu: bool,
 ) -> Tensor<4> {
-    let y = Dispatch::patch_conv(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), stride, padding, relu);
+    let y =
+        Dispatch::patch_conv(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), stride, padding, relu);
     Tensor::from_dispatch(y)
 }
 
@@ -274,14 +275,7 @@ impl Sizes {
 struct Matrix<'a>(&'a [f32], usize, usize);
 
 /// `to` [m, n], with `row` numbers between its rows, becomes `a` [m, k] times `b` [k, n], added to what it was if `add`.
-fn multiply(
-    (m, n, k): (usize, usize, usize),
-    to: &mut [f32],
-    row: usize,
-    add: bool,
-    a: Matrix<'_>,
-    b: Matrix<'_>,
-) {
+fn multiply((m, n, k): (usize, usize, usize), to: &mut [f32], row: usize, add: bool, a: Matrix<'_>, b: Matrix<'_>) {
     if m == 0 || n == 0 || k == 0 {
         return;
     }
@@ -387,9 +381,10 @@ impl Convolution for Flex {
             let mut columns = vec![0.0; patch * sizes.tile_rows * sizes.out_width];
             let mut slope = vec![0.0; sizes.out * places];
             for image in number * share..((number + 1) * share).min(count) {
-                slope.copy_from_slice(&slopes[image * slope.len()..][..slope.len()]);
+                let of_image = image * sizes.out * places..(image + 1) * sizes.out * places;
+                slope.copy_from_slice(&slopes[of_image.clone()]);
                 if relu {
-                    let y = &outputs[image * slope.len()..][..slope.len()];
+                    let y = &outputs[of_image];
                     slope.iter_mut().zip(y).for_each(|(slope, y)| *slope = if *y > 0.0 { *slope } else { 0.0 });
                 }
                 for (sum, plane) in db.iter_mut().zip(slope.chunks_exact(places)) {
@@ -435,9 +430,8 @@ mod tests {
         for (size, kernel, stride, padding, relu) in
             [((13, 17), 6, 3, 2, true), ((16, 16), 4, 2, 1, false), ((9, 7), 3, 1, 1, true), ((8, 8), 1, 1, 0, false)]
         {
-            let random = |shape: [usize; 4]| {
-                Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad()
-            };
+            let random =
+                |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
             let (x, w) = (random([11, 3, size.0, size.1]), random([5, 3, kernel, kernel]));
             let b = Tensor::<1>::random([5], Distribution::Normal(0.0, 1.0), &device).require_grad();
             let ours = conv2d(x.clone(), w.clone(), b.clone(), stride, padding, relu);

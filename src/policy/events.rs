@@ -23,7 +23,8 @@ const CRC_TABLE: [u32; 256] = {
 
 /// CRC-32C, turned and shifted as TFRecord wants it, so that sums of sums differ.
 fn masked_crc(bytes: &[u8]) -> u32 {
-    let crc = !bytes.iter().fold(u32::MAX, |crc, byte| CRC_TABLE[((crc ^ u32::from(*byte)) & 255) as usize] ^ (crc >> 8));
+    let crc =
+        !bytes.iter().fold(u32::MAX, |crc, byte| CRC_TABLE[((crc ^ u32::from(*byte)) & 255) as usize] ^ (crc >> 8));
     crc.rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 

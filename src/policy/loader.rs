@@ -16,6 +16,10 @@ use xxhash_rust::xxh3::Xxh3;
 const CHUNK: &str = "etude.chunk";
 /// Column with what the simulation knows.
 const LABELS: &str = "etude.labels";
+/// Column with the seed of a generated episode.
+const GENERATE_SEED: &str = "etude.generate_seed";
+/// Seeds from here on are kept for choosing and judging policies.
+const FIRST_KEPT_SEED: f64 = super::KEPT_SEEDS as f64;
 /// Name of the label that counts phases.
 const PHASE: &str = "phase";
 /// Batches that wait for the step.
@@ -122,7 +126,12 @@ impl TrainData {
     ///
     /// # Errors
     /// [`LoadError`]: what is missing or damaged.
-    pub fn open(root: &Path, wanted: &Wanted, scratch: &Path, progress: &(dyn Fn(usize) + Sync)) -> Result<Self, LoadError> {
+    pub fn open(
+        root: &Path,
+        wanted: &Wanted,
+        scratch: &Path,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Self, LoadError> {
         let dataset = Dataset::open(root)?;
         let unfit = |problem: String, remedy: &str| LoadError::Unfit {
             dataset: root.display().to_string(),
@@ -131,6 +140,15 @@ impl TrainData {
         };
         if dataset.is_empty() {
             return Err(unfit("it has no rows".into(), "record or generate episodes first"));
+        }
+        for column in [schema::extra::SEED, GENERATE_SEED] {
+            if dataset.info().feature(column).is_some()
+                && let Some(seed) = dataset.scalars(column)?.into_iter().find(|seed| *seed >= FIRST_KEPT_SEED)
+            {
+                let problem =
+                    format!("an episode began with seed {seed}; seeds from {FIRST_KEPT_SEED} on are for evaluation");
+                return Err(unfit(problem, "leave those episodes out with `etude dataset delete`"));
+            }
         }
         let names = dataset.info().feature(schema::ACTION).map(|feature| feature.names.clone()).unwrap_or_default();
         let joints: Vec<String> =
@@ -171,7 +189,10 @@ impl TrainData {
         }
         let whole = dataset.info().feature(CHUNK).and_then(|feature| {
             let info = feature.rest.get("info")?;
-            Some((info["steps"].as_u64()? as usize, info["hz"].as_u64().unwrap_or(u64::from(dataset.info().fps)) as u32))
+            Some((
+                info["steps"].as_u64()? as usize,
+                info["hz"].as_u64().unwrap_or(u64::from(dataset.info().fps)) as u32,
+            ))
         });
         match whole {
             Some((steps, hz)) if steps >= wanted.chunk => data.take_chunks(&dataset.rows(CHUNK)?.values, steps, hz),
@@ -248,7 +269,13 @@ impl TrainData {
     }
 
     /// Puts a batch together.
-    fn prepare(&self, rows: &[usize], step: usize, seed: u64, augmentation: &Augmentation) -> Result<Prepared, LoadError> {
+    fn prepare(
+        &self,
+        rows: &[usize],
+        step: usize,
+        seed: u64,
+        augmentation: &Augmentation,
+    ) -> Result<Prepared, LoadError> {
         let (width, count) = (self.joints.len(), rows.len());
         let mut prepared = Prepared { step, seed, count, ..Prepared::default() };
         let moments: Vec<usize> = rows
@@ -290,7 +317,13 @@ impl TrainData {
 
     /// Batches from step `from` on, put together in a thread of their own. The same seed gives the same batches, also after a
     /// resumed run. The thread ends when the receiver is dropped.
-    pub fn batches(self: &Arc<Self>, batch: usize, from: usize, seed: u64, augmentation: Augmentation) -> Receiver<Result<Prepared, LoadError>> {
+    pub fn batches(
+        self: &Arc<Self>,
+        batch: usize,
+        from: usize,
+        seed: u64,
+        augmentation: Augmentation,
+    ) -> Receiver<Result<Prepared, LoadError>> {
         let (sender, receiver) = sync_channel(AHEAD);
         let data = self.clone();
         std::thread::spawn(move || data.feed(&sender, batch, from, seed, &augmentation));
@@ -420,7 +453,8 @@ fn labels_of(dataset: &Dataset) -> Result<Option<Labels>, DatasetError> {
     let order: Vec<usize> = (0..names.len()).filter(|index| Some(*index) != phase).chain(phase).collect();
     let values: Vec<f32> =
         rows.values.chunks_exact(rows.width).flat_map(|row| order.iter().map(|index| row[*index])).collect();
-    let highest = phase.map(|_| values.iter().skip(names.len() - 1).step_by(names.len()).fold(0.0f32, |a, b| a.max(*b)));
+    let highest =
+        phase.map(|_| values.iter().skip(names.len() - 1).step_by(names.len()).fold(0.0f32, |a, b| a.max(*b)));
     let phases = highest.map_or(0, |highest| highest as usize + 1);
     Ok(Some(Labels { names: order.iter().map(|index| names[*index].clone()).collect(), phases, values }))
 }

@@ -31,6 +31,8 @@ use thiserror::Error;
 pub const CONFIG_FILE: &str = "config.json";
 /// File with its weights.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// The first seed that is kept from training, for choosing and judging policies.
+pub const KEPT_SEEDS: u64 = 90_000;
 /// Key of `config.json` under which this program keeps its own entries.
 pub const ORIGIN_KEY: &str = "etude";
 

@@ -125,9 +125,9 @@ impl Filler {
 
 /// Height or width after all four convolutions.
 fn shrunk(side: usize) -> usize {
-    CONVOLUTIONS.iter().fold(side, |side, (kernel, stride, padding)| {
-        (side + 2 * padding).saturating_sub(*kernel) / stride + 1
-    })
+    CONVOLUTIONS
+        .iter()
+        .fold(side, |side, (kernel, stride, padding)| (side + 2 * padding).saturating_sub(*kernel) / stride + 1)
 }
 
 impl SmallNet {
@@ -240,7 +240,8 @@ impl Learner for SmallNet {
         if count_labels > 0 {
             let wanted = (labels.clone().narrow(1, 0, count_labels) - self.row(&self.scales.label_mean, &device))
                 / self.row(&self.scales.label_std, &device);
-            let off = (explained.clone().narrow(1, 0, count_labels) - wanted.clamp(-LARGEST_TARGET, LARGEST_TARGET)).abs();
+            let off =
+                (explained.clone().narrow(1, 0, count_labels) - wanted.clamp(-LARGEST_TARGET, LARGEST_TARGET)).abs();
             // Huber's loss with a corner at 0.1: close labels count on.
             let near = off.clone().clamp(0.0, 0.1);
             let part = (near.clone().powi_scalar(2).mul_scalar(5.0) + (off - near)).mean();

@@ -115,8 +115,8 @@ impl SmallPolicy {
             problem,
             remedy: "restore it from a copy, or train again".into(),
         };
-        let origin: Origin =
-            serde_json::from_value(config[ORIGIN_KEY].clone()).map_err(|error| bad(format!("{ORIGIN_KEY}: {error}")))?;
+        let origin: Origin = serde_json::from_value(config[ORIGIN_KEY].clone())
+            .map_err(|error| bad(format!("{ORIGIN_KEY}: {error}")))?;
         let part = |key: &str| config["network"][key].clone();
         let shape: SmallShape =
             serde_json::from_value(part("shape")).map_err(|error| bad(format!("network.shape: {error}")))?;
@@ -127,7 +127,10 @@ impl SmallPolicy {
             inputs.into_iter().flatten().filter_map(|(key, _)| Some(key.strip_prefix(CAMERA_PREFIX)?.into())).collect();
         let fits = [
             (names.len() == shape.pictures.len(), "input_features and network.shape name other cameras"),
-            (origin.joints.len() == shape.joints && shape.joints > 0, "the joints are not as many as network.shape says"),
+            (
+                origin.joints.len() == shape.joints && shape.joints > 0,
+                "the joints are not as many as network.shape says",
+            ),
             (scales.target.len() == shape.chunk * shape.joints, "network.scales.target has another length"),
             (scales.state_mean.len() == shape.joints, "network.scales.state_mean has another length"),
             (scales.state_std.len() == shape.joints, "network.scales.state_std has another length"),
@@ -180,7 +183,7 @@ impl Policy for SmallPolicy {
             return Ok(Vec::new());
         }
         let bad = |problem: String| PolicyError::Observation(problem);
-        let mut states = Vec::with_capacity(count * joints);
+        let mut states: Vec<f32> = Vec::with_capacity(count * joints);
         let mut pictures: Vec<Vec<f32>> = vec![Vec::new(); self.spec.cameras.len()];
         for observation in observations {
             let moment = observation.history.last().ok_or_else(|| bad("it is empty".into()))?;

@@ -128,7 +128,8 @@ impl TensorFile {
             let count = shape.iter().try_fold(4usize, |product, side| product.checked_mul(*side));
             let range = whole(&entry["data_offsets"]).filter(|range| range.len() == 2 && range[0] <= range[1]);
             let part = range.as_ref().and_then(|range| data.get(range[0]..range[1]));
-            let part = part.filter(|part| Some(part.len()) == count).ok_or_else(|| format!("{name}: its numbers are cut"))?;
+            let part =
+                part.filter(|part| Some(part.len()) == count).ok_or_else(|| format!("{name}: its numbers are cut"))?;
             let values = part.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
             file.tensors.push(NamedTensor { name, shape, values });
         }

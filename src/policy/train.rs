@@ -42,7 +42,9 @@ pub enum TrainError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The numbers ran away.
-    #[error("step {step}: the loss is no number any more; train with a smaller learning_rate, and look at the data with `etude dataset check`")]
+    #[error(
+        "step {step}: the loss is no number any more; train with a smaller learning_rate, and look at the data with `etude dataset check`"
+    )]
     Diverged {
         /// The step.
         step: usize,
@@ -146,8 +148,7 @@ pub fn fit<L: Learner>(
         let Loss { total, parts } = network.loss(&batch);
         let gradients = GradientsParams::from_grads(total.backward(), &network);
         let rate = optimiser.rate();
-        let (next, gradient) =
-            optimiser.step(network, gradients).map_err(|NotFinite| TrainError::Diverged { step })?;
+        let (next, gradient) = optimiser.step(network, gradients).map_err(|NotFinite| TrainError::Diverged { step })?;
         network = next;
         for (name, value) in parts {
             let value = value.into_scalar::<f32>();
