@@ -5,7 +5,7 @@ use super::pictures::PictureCache;
 use crate::dataset::{Dataset, DatasetError, schema};
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
