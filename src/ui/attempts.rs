@@ -3,6 +3,7 @@
 use super::actions::Session;
 use crate::episode::{EndReason, Episode, EpisodePhase, Outcome};
 use crate::operator::Operator;
+use crate::rollout::PolicyDriver;
 use crate::scores::{Attempt, Improved, ScoreBook};
 use crate::trace::Trace;
 use crate::world::ActiveScene;
@@ -38,6 +39,7 @@ pub fn plugin(app: &mut App) {
 fn conclude(
     episode: Res<Episode>,
     operator: Res<Operator>,
+    driver: Option<Res<PolicyDriver>>,
     session: Res<Session>,
     scene: Option<Res<ActiveScene>>,
     trace: Res<Trace>,
@@ -48,7 +50,7 @@ fn conclude(
     if latest.0.as_ref().is_some_and(|result| result.number == episode.number) {
         return;
     }
-    let mine = *operator == Operator::Human && !session.changed_hands;
+    let mine = *operator == Operator::Human && !session.changed_hands && driver.is_none();
     let counts = mine
         && episode.score.hold_s.is_some()
         && outcome.seconds > 0.0
