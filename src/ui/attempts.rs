@@ -84,7 +84,7 @@ fn keep_ghosts(book: &mut ScoreBook, task: &str, trace: &Trace, improved: Improv
 fn words(outcome: &Outcome, operator: Operator, improved: Improved, first: bool) -> (String, String, bool) {
     let next = match operator {
         Operator::Human => "R again   ·   N next start",
-        Operator::Scripted | Operator::Nobody | Operator::Replay => "X your turn   ·   N next start   ·   R again",
+        Operator::Scripted | Operator::Nobody | Operator::Replay | Operator::Outside => "X your turn   ·   N next start   ·   R again",
     };
     let who = if operator == Operator::Scripted { "The expert: done" } else { "Done" };
     let title = match &outcome.reason {
