@@ -86,6 +86,8 @@ pub struct EpisodeRequests {
     pub scene: Option<ActiveScene>,
     /// Start an episode with this seed.
     pub start: Option<u64>,
+    /// Where the next episode starts, instead of where its seed says; used once.
+    pub start_at: Option<Start>,
     /// End the present one.
     pub stop: bool,
     /// The clock waits for the first movement, as people need; operators that start at once do without.
@@ -164,16 +166,16 @@ pub fn plugin(app: &mut App) {
 }
 
 fn start_episode(world: &mut World) {
-    let (seed, scene, wait) = {
+    let (seed, scene, wait, start_at) = {
         let mut requests = world.resource_mut::<EpisodeRequests>();
         let Some(seed) = requests.start.take() else { return };
         requests.stop = false;
-        (seed, requests.scene.take(), requests.wait_for_movement)
+        (seed, requests.scene.take(), requests.wait_for_movement, requests.start_at.take())
     };
     if let Some(scene) = scene {
         change_scene(world, scene);
     }
-    let fault = set_up_episode(world, seed, wait).err();
+    let fault = set_up_episode(world, seed, wait, start_at).err();
     if fault.is_some() {
         world.resource_mut::<Episode>().phase = EpisodePhase::Idle;
     }
@@ -193,12 +195,16 @@ fn change_scene(world: &mut World, scene: ActiveScene) {
     world.insert_resource(scene);
 }
 
-fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String> {
+fn set_up_episode(world: &mut World, seed: u64, wait: bool, start_at: Option<Start>) -> Result<(), String> {
     let scene = world.resource::<ActiveScene>().scene.clone();
     let physics = world.resource::<PhysicsEntity>().0;
     let mut arms = world.query::<&Arm>();
     let arm = arms.iter(world).next().cloned().ok_or("there is no arm in the scene")?;
-    let mut start = sample_start(&scene, &arm.model, seed).map_err(|error| error.to_string())?;
+    let mut start = match start_at {
+        Some(start) if start.q_rad.len() == arm.joints.len() && start.props.len() == scene.props.len() => start,
+        Some(_) => return Err("the start that was asked for has other joints or props than the scene".into()),
+        None => sample_start(&scene, &arm.model, seed).map_err(|error| error.to_string())?,
+    };
     // A real arm starts where it is: nothing can put it elsewhere.
     let real = arm.joints.iter().any(|joint| world.get::<ServoJoint>(*joint).is_some());
     if real {

@@ -98,7 +98,11 @@ pub fn open(world: &mut World, root: &Path, cameras: &[CameraWish], keep: Keep) 
     Ok(Recorder { writer, cameras: cameras.iter().map(|wish| wish.name.clone()).collect(), units, keep, fault: None })
 }
 
-fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<CameraSpec>, RecordError> {
+/// Sets the sizes of `wishes` and lets these cameras draw, and no others.
+///
+/// # Errors
+/// [`RecordError::Camera`] for a name that the scene does not have.
+pub fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<CameraSpec>, RecordError> {
     let mut specs = Vec::new();
     let mut sensors = world.query::<&mut CameraSensor>();
     for CameraWish { name, size } in wishes {
@@ -255,7 +259,7 @@ fn record(
                 Operator::Scripted => Source::Expert,
                 Operator::Policy => Source::Policy,
                 Operator::Human if driver.is_some() => Source::Intervention,
-                Operator::Human | Operator::Nobody | Operator::Replay => Source::Human,
+                Operator::Human | Operator::Nobody | Operator::Replay | Operator::Outside => Source::Human,
             },
             seed: Some(episode.seed).filter(|seed| *seed < SEEDS_END),
             ..RowExtra::default()

@@ -136,6 +136,19 @@ pub fn replay(
     recording: &Recording,
     other_seed: Option<u64>,
 ) -> Result<ReplayReport, StartError> {
+    replay_watched(headless, recording, other_seed, |_, _| {})
+}
+
+/// The same; `watch` sees the world after the tick of every row.
+///
+/// # Errors
+/// [`StartError`] if the scene allows no start.
+pub fn replay_watched(
+    headless: &mut Headless,
+    recording: &Recording,
+    other_seed: Option<u64>,
+    mut watch: impl FnMut(&mut Headless, usize),
+) -> Result<ReplayReport, StartError> {
     headless.app.add_plugins(plugin);
     let world = headless.app.world_mut();
     let arm = world.query::<&Arm>().iter(world).next().cloned();
@@ -180,6 +193,7 @@ pub fn replay(
         for (largest, (a, b)) in report.largest_difference.iter_mut().zip(state.iter().zip(recorded)) {
             *largest = largest.max((a - b).abs());
         }
+        watch(headless, row);
     }
     let episode = headless.report();
     (report.success, report.score) = (episode.success, episode.score);

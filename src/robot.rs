@@ -3,7 +3,7 @@
 
 use crate::arm::{ArmModel, Tool};
 use crate::config::{ArmConfig, ServoProfile};
-use crate::control::{Control, ControlRate, ControlSystems};
+use crate::control::{Control, ControlRate, ControlSystems, Look};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
 use std::sync::Arc;
@@ -112,6 +112,18 @@ impl Arm {
         self.servo.stiffness_nm_rad(self.config.p_gain)
     }
 
+    /// The target that a command for joint `index` becomes when `last_rad` was its last target, rad: inside joint limits,
+    /// no faster than the arm may go, in whole encoder ticks. A command that is no number leaves the last one.
+    pub fn limited_rad(&self, rate: ControlRate, index: usize, command_rad: f64, last_rad: f64) -> f64 {
+        let Some(limits) = self.model.joints.get(index).filter(|_| command_rad.is_finite()) else { return last_rad };
+        let step = self.config.max_velocity_rad_s * rate.tick_s();
+        let encoder_tick = std::f64::consts::TAU / f64::from(self.servo.ticks_per_turn);
+        let next = command_rad.clamp(last_rad - step, last_rad + step);
+        let ticks = (next.clamp(limits.lower, limits.upper) / encoder_tick).round();
+        let ticks = ticks.clamp((limits.lower / encoder_tick).ceil(), (limits.upper / encoder_tick).floor());
+        ticks * encoder_tick
+    }
+
     /// How far each joint's target must lead its wanted angle so that gravity does not pull it down, rad. The payload is a
     /// mass in kg at the tool point.
     pub fn gravity_lead_rad(&self, q_rad: &[f64], payload_kg: f64) -> Vec<f64> {
@@ -131,6 +143,7 @@ pub fn plugin(app: &mut App) {
         Control,
         pose_links.in_set(ControlSystems::Sense).in_set(PoseLinks).after(crate::backend::ReadJoints),
     );
+    app.add_systems(Look, pose_links.in_set(PoseLinks).after(crate::backend::ReadJoints));
     app.add_systems(Control, limit_targets.in_set(ControlSystems::Act).before(crate::backend::SendTargets));
 }
 
@@ -175,18 +188,9 @@ fn pose_links(arms: Query<&Arm>, states: Query<&JointState>, mut poses: Query<&m
 /// counts them. So a target is what any backend really sends. A command that is no number is ignored.
 fn limit_targets(rate: Res<ControlRate>, arms: Query<&Arm>, mut joints: Query<(&JointCommand, &mut JointTarget)>) {
     for arm in &arms {
-        let step = arm.config.max_velocity_rad_s * rate.tick_s();
-        let encoder_tick = std::f64::consts::TAU / f64::from(arm.servo.ticks_per_turn);
-        for (joint, limits) in arm.joints.iter().zip(&arm.model.joints) {
+        for (index, joint) in arm.joints.iter().enumerate() {
             let Ok((command, mut target)) = joints.get_mut(*joint) else { continue };
-            if !command.position_rad.is_finite() {
-                continue;
-            }
-            let last = target.position_rad;
-            let next = command.position_rad.clamp(last - step, last + step);
-            let ticks = (next.clamp(limits.lower, limits.upper) / encoder_tick).round();
-            let ticks = ticks.clamp((limits.lower / encoder_tick).ceil(), (limits.upper / encoder_tick).floor());
-            target.position_rad = ticks * encoder_tick;
+            target.position_rad = arm.limited_rad(*rate, index, command.position_rad, target.position_rad);
         }
     }
 }

@@ -35,7 +35,7 @@ fn help_comes_at_once_and_lists_the_verbs() {
             let began = Instant::now();
             let text = stdout(&etude(&["--help"]));
             assert!(
-                ["practise", "run", "record", "replay", "dataset", "urdf", "bench", "screenshot"]
+                ["practise", "run", "record", "generate", "replay", "dataset", "urdf", "bench", "screenshot"]
                     .iter()
                     .all(|verb| text.contains(verb)),
                 "{text}"
@@ -451,5 +451,78 @@ mod arms {
             assert!(!done && complaint.contains(expected), "{arguments:?}: {complaint}");
             assert_eq!(complaint.trim_end().lines().count(), 1, "{complaint}");
         }
+    }
+}
+
+/// Files of a dataset with their content, without what is private to the program.
+fn tree(root: &Path) -> Vec<(String, Vec<u8>)> {
+    fn walk(root: &Path, dir: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with(".etude") {
+                walk(root, &path, found);
+            } else if path.is_file() {
+                found.push((path.strip_prefix(root).unwrap().display().to_string(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(root, root, &mut found);
+    found.sort();
+    found
+}
+
+#[test]
+fn a_killed_generation_goes_on_and_makes_the_same_dataset() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (cut, whole) = (path("cut"), path("whole"));
+    fn arguments<'a>(out: &'a str, workers: &'a str) -> Vec<&'a str> {
+        let options = "generate --episodes 40 --cameras none --chunk 2 --every 3 --json --workers";
+        options.split(' ').chain([workers, "--out", out]).collect()
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_etude"))
+        .args(arguments(&cut, "1"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Killed when the first of three parts is there, whenever that is.
+    while !Path::new(&cut).join(".etude/generate/parts/000000/meta/info.json").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!Path::new(&cut).join("meta").exists(), "it was killed too late");
+    let other = complaint(&["generate", "--episodes", "41", "--cameras", "none", "--out", &cut]);
+    assert!(other.contains("other settings") && other.contains("episodes was 40"), "{other}");
+    let line = |output: &Output| -> serde_json::Value {
+        serde_json::from_str(stdout(output).lines().last().unwrap()).unwrap()
+    };
+    let done = line(&etude(&arguments(&cut, "2")));
+    assert!(done["event"] == "done" && done["episodes"] == 40 && done["made_now"].as_u64().unwrap() < 40, "{done}");
+    line(&etude(&arguments(&whole, "1")));
+    assert!(tree(Path::new(&cut)) == tree(Path::new(&whole)), "a kill changed the dataset");
+    assert!(!Path::new(&cut).join(".etude/generate").exists(), "the workshop is left");
+}
+
+#[test]
+fn generate_refuses_what_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().display().to_string();
+    for (more, word) in [
+        (&["--every", "7"][..], "--every"),
+        (&["--noise", "3"], "--noise"),
+        (&["--cameras", "front"], "overview"),
+        (&["--task", "free_play"], "move_t"),
+        (&["--shard", "4/4"], "0/4"),
+        (&["--workers", "none"], "auto"),
+        (&["--random-start", "2"], "--random-start"),
+    ] {
+        let mut arguments = vec!["generate", "--episodes", "2", "--out", &out];
+        arguments.extend(more);
+        let text = complaint(&arguments);
+        assert!(text.contains(word), "{more:?}: {text}");
     }
 }

@@ -10,13 +10,15 @@ use etude::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use etude::config::{PropShape, TeeSize};
 use etude::control::Control;
 use etude::episode::{Episode, EpisodeRequests};
+use etude::generate::{Maker, Settings, Shard, column, world_hash};
 use etude::headless::Headless;
 use etude::operator::Operator;
 use etude::rig::{Rig, RigSetUp};
 use etude::task::expert::{GripPhase, grip_and_place, job_of};
 use etude::world::{PropBody, PropState, sample_start, yaw_rad};
 use std::f64::consts::{FRAC_PI_2, TAU};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 type Pose = bevy_rapier3d::rapier::math::Pose;
 type Vector = bevy_rapier3d::rapier::math::Vector;
@@ -520,4 +522,127 @@ fn the_window_runs_the_same_episode() {
     let episode = app.world().resource::<Episode>();
     assert!(episode.outcome().is_some_and(|outcome| outcome.success), "{:?}", episode.phase);
     assert_eq!(format!("{:016x}", episode.digest()), digests(&options, [12])[0]);
+}
+
+/// Settings for generating a few episodes of Move-T without pictures.
+fn settings(loaded: &Loaded, options: &RunOptions) -> Settings {
+    Settings {
+        task: "move_t".into(),
+        expert: "place".into(),
+        episodes: 5,
+        seed: 100,
+        keep_all: false,
+        cameras: Vec::new(),
+        quantiser: 18,
+        every: 1,
+        control_hz: 30,
+        chunk: 3,
+        noise_rad: vec![0.01],
+        random_start: 0.5,
+        wider: 0.1,
+        speed: 1.0,
+        limit_s: 15.0,
+        world: world_hash(loaded, options),
+        etude: String::new(),
+    }
+}
+
+fn floats(numbers: &etude::dataset::bulk::Numbers) -> &[f32] {
+    match numbers {
+        etude::dataset::bulk::Numbers::F32(values) => values,
+        other => panic!("not single precision: {other:?}"),
+    }
+}
+
+#[test]
+fn looking_ahead_leaves_no_trace_and_tells_what_will_happen() {
+    let options = RunOptions { operator: Operator::Outside, ..RunOptions::default() };
+    let loaded = loaded(&options);
+    let attempt = |chunk: u32, noise: f64| {
+        let settings = Settings { chunk, noise_rad: vec![noise], ..settings(&loaded, &options) };
+        let mut maker = Maker::new(&loaded, &options, Arc::new(settings)).unwrap();
+        maker.attempt(7, true).unwrap()
+    };
+    let column = |attempt: &etude::generate::Attempt, key: &str| {
+        let episode = attempt.episode.as_ref().unwrap();
+        let numbers = &episode.columns.iter().find(|column| column.0 == key).unwrap().1;
+        floats(numbers).to_vec()
+    };
+    for noise in [0.0, 0.015] {
+        let (without, with) = (attempt(0, noise), attempt(8, noise));
+        assert_eq!((without.digest, without.ticks), (with.digest, with.ticks), "noise {noise}");
+        assert_eq!(column(&without, "action"), column(&with, "action"));
+        let (action, chunk) = (column(&with, "action"), column(&with, column::CHUNK));
+        let rows = action.len() / 6;
+        assert_eq!(chunk.len(), rows * 48);
+        let told = (0..rows - 8).flat_map(|row| (0..8).map(move |step| (row, step)));
+        let right = told
+            .filter(|(row, step)| chunk[row * 48 + step * 6..][..6] == action[(row + step) * 6..][..6])
+            .count();
+        // Without noise what was told is what happens; with noise only the first step is.
+        let all = (rows - 8) * 8;
+        assert!(if noise == 0.0 { right == all } else { right < all / 2 && right >= all / 8 }, "{right} of {all}");
+        let sent = column(&with, column::SENT);
+        let apart = action.iter().zip(&sent).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
+        assert!(if noise == 0.0 { apart < 0.5 } else { apart > 1.0 }, "noise {noise}: {apart} degrees");
+    }
+}
+
+/// Every file of a dataset with its content, without what is private to this program.
+fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name == ".etude") {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(tree(&path));
+        } else {
+            found.push((path.clone(), std::fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn assert_same_tree(a: &Path, b: &Path) {
+    let (left, right) = (tree(a), tree(b));
+    let names = |found: &[(PathBuf, Vec<u8>)], root: &Path| -> Vec<PathBuf> {
+        found.iter().map(|(path, _)| path.strip_prefix(root).unwrap().to_path_buf()).collect()
+    };
+    assert_eq!(names(&left, a), names(&right, b));
+    for ((path, left), (_, right)) in left.iter().zip(&right) {
+        assert!(left == right, "{} differs", path.display());
+    }
+}
+
+#[test]
+fn a_generated_dataset_is_the_same_from_any_number_of_workers_and_shards() {
+    let options = RunOptions { operator: Operator::Outside, ..RunOptions::default() };
+    let loaded = loaded(&options);
+    let camera = etude::generate::Camera { name: "overview".into(), width: 32, height: 32 };
+    // More than one part each, so that workers really share the work.
+    let settings = Settings { episodes: 36, every: 10, cameras: vec![camera], ..settings(&loaded, &options) };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let make = |name: &str, shard: Shard, workers: usize| {
+        etude::generate::run(&loaded, &options, &settings, &[], (shard, workers), &at(name), |_| {}).unwrap()
+    };
+    let made = make("one", Shard::default(), 1);
+    assert!(made.episodes == 36 && made.tried >= 36 && made.rows > 36 * 5, "{made:?}");
+    make("three", Shard::default(), 3);
+    assert_same_tree(&at("one"), &at("three"));
+    for (name, index) in [("b", 1), ("c", 2), ("a", 0)] {
+        make(name, Shard { index, count: 3 }, 2);
+    }
+    etude::dataset::edit::merge(&[at("c"), at("a"), at("b")], &at("joined")).unwrap();
+    assert_same_tree(&at("one"), &at("joined"));
+    let missing = etude::dataset::edit::merge(&[at("c"), at("a")], &at("no")).unwrap_err().to_string();
+    assert!(missing.contains("shard 1/3") && missing.contains("missing"), "{missing}");
+    // Asked again there is nothing to do; asked for something else the folder is refused.
+    assert_eq!(make("one", Shard::default(), 1).made_now, 0);
+    let other = Settings { seed: 5, ..settings.clone() };
+    let refused = etude::generate::run(&loaded, &options, &other, &[], (Shard::default(), 1), &at("one"), |_| {});
+    assert!(refused.unwrap_err().to_string().contains("another folder"));
 }

@@ -5,7 +5,7 @@ pub mod raster;
 mod studio;
 
 use crate::config::CameraConfig;
-use crate::control::{Control, ControlSystems};
+use crate::control::{Control, ControlSystems, Look};
 use crate::robot::PoseLinks;
 use bevy::prelude::*;
 
@@ -65,6 +65,7 @@ pub fn plugin(app: &mut App) {
             .after(PoseLinks)
             .run_if(|in_use: Res<CamerasInUse>| *in_use != CamerasInUse::None),
     );
+    app.add_systems(Look, studio::draw_cameras.after(PoseLinks));
 }
 
 /// Spawns the cameras of a scene.

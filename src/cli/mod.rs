@@ -2,11 +2,13 @@
 
 mod arm;
 mod bench;
+mod bench_data;
 mod calibrate;
 mod dataset;
 mod dataset_text;
 mod doctor;
 mod evaluate;
+mod generate;
 mod park;
 mod ports;
 mod practise;
@@ -15,6 +17,7 @@ mod record;
 mod replay;
 mod rollout;
 mod run;
+mod serve_env;
 mod setup_motors;
 #[cfg(unix)]
 mod teleoperate;
@@ -54,6 +57,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Record episodes into a dataset.
     Record(record::RecordArgs),
+    /// Generate episodes of the scripted expert at scale.
+    Generate(generate::GenerateArgs),
     /// Send a recorded episode's actions again and compare what happens.
     Replay(replay::ReplayArgs),
     /// Look at recorded datasets; check, edit and export them.
@@ -72,6 +77,8 @@ enum Verb {
     /// Examine a URDF.
     #[command(subcommand)]
     Urdf(urdf::UrdfVerb),
+    /// Serve simulated worlds to learners outside, Gymnasium-like, over a local socket.
+    ServeEnv(serve_env::ServeEnvArgs),
     /// Measure the program's own speed on this machine.
     Bench(bench::BenchArgs),
     /// List serial ports and the arms on them.
@@ -191,6 +198,12 @@ pub enum CliError {
     /// Nothing could be recorded.
     #[error(transparent)]
     Record(#[from] crate::record::RecordError),
+    /// Nothing could be generated.
+    #[error(transparent)]
+    Generate(#[from] crate::generate::GenerateError),
+    /// No environment could be served.
+    #[error(transparent)]
+    Serve(#[from] crate::serve_env::ServeError),
     /// An episode could not be replayed.
     #[error(transparent)]
     Replay(#[from] crate::replay::ReplayError),
@@ -246,6 +259,10 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             record::record(&args)
         }
+        Verb::Generate(args) => {
+            start_logging(cli.verbose);
+            generate::generate(&args)
+        }
         Verb::Replay(args) => {
             start_logging(cli.verbose);
             replay::replay(&args)
@@ -266,6 +283,10 @@ pub fn main() -> Result<(), CliError> {
         Verb::Dataset(verb) => dataset::run(&verb),
         Verb::Screenshot(args) => practise::screenshot(&args, cli.verbose),
         Verb::Urdf(verb) => urdf::run(&verb),
+        Verb::ServeEnv(args) => {
+            start_logging(cli.verbose);
+            serve_env::serve_env(&args)
+        }
         Verb::Bench(args) => {
             start_logging(cli.verbose);
             bench::bench(&args)

@@ -80,7 +80,7 @@ enum CutArg {
 }
 
 /// Width and height such as `96x96`.
-fn parse_size(text: &str) -> Result<(u32, u32), String> {
+pub(super) fn parse_size(text: &str) -> Result<(u32, u32), String> {
     let remedy = "give width x height in pixels, even numbers from 16 to 4096, such as 96x96";
     let size = width_x_height(text).ok_or(remedy)?;
     let fits = |side: u32| (16..=4096).contains(&side) && side.is_multiple_of(2);

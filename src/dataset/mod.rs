@@ -10,6 +10,7 @@
 //! nothing in this module converts them.
 
 mod av1;
+pub mod bulk;
 mod catalog;
 pub mod check;
 mod check_pictures;

@@ -86,14 +86,14 @@ fn keep_ghosts(book: &mut ScoreBook, task: &str, trace: &Trace, improved: Improv
 fn words(outcome: &Outcome, operator: Operator, improved: Improved, first: bool) -> (String, String, bool) {
     let next = match operator {
         Operator::Human => "R again   ·   N next start",
-        Operator::Scripted | Operator::Nobody | Operator::Replay | Operator::Policy => {
+        Operator::Scripted | Operator::Nobody | Operator::Replay | Operator::Outside | Operator::Policy => {
             "X your turn   ·   N next start   ·   R again"
         }
     };
     let who = match operator {
         Operator::Scripted => "The expert: done",
         Operator::Policy => "The policy: done",
-        Operator::Human | Operator::Nobody | Operator::Replay => "Done",
+        Operator::Human | Operator::Nobody | Operator::Replay | Operator::Outside => "Done",
     };
     let title = match &outcome.reason {
         EndReason::Success => {

@@ -14,7 +14,7 @@ pub use shapes::{LinkShapes, ShapeError};
 
 use super::{ReadJoints, SendTargets};
 use crate::config::PhysicsConfig;
-use crate::control::{Control, ControlRate, ControlSystems};
+use crate::control::{Control, ControlRate, ControlSystems, Look};
 use crate::episode::Episode;
 use crate::robot::{Arm, ArmJoint, JointState, JointTarget, WorldPose};
 use crate::world::PropState;
@@ -79,6 +79,7 @@ pub fn plugin(app: &mut App, settings: SimSettings) {
             step.in_set(ControlSystems::Step),
         ),
     );
+    app.add_systems(Look, read_joints.in_set(ReadJoints));
 }
 
 fn read_joints(mut joints: Query<(&SimJoint, &mut JointState), With<ArmJoint>>) {

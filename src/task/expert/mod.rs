@@ -2,7 +2,7 @@
 
 mod grip;
 
-pub use grip::{GripJob, GripPhase, grip_and_place};
+pub use grip::{GripJob, GripPhase, GripPlace, HandMove, grip_and_place, grip_phase, move_hand_to, place_in_hand};
 
 use crate::config::{PropShape, Scene, TaskConfig};
 use crate::control::{Control, ControlSystems};
@@ -10,6 +10,7 @@ use crate::operator::{DriveArms, Operator, has_the_arm};
 use crate::robot::{Arm, JointCommand, JointState};
 use crate::world::{ActiveScene, PropBody, PropState};
 use bevy::prelude::*;
+use bevy_rapier3d::rapier::math::Pose;
 
 /// How fast experts go: 1 is the pace of a practised person.
 #[derive(Resource, Clone, Copy, Debug, PartialEq)]
@@ -77,6 +78,26 @@ pub fn job_of(scene: &Scene) -> Option<(&str, GripJob)> {
             Some((block, job))
         }
     }
+}
+
+/// What the scene's expert would command with the arm at `q_rad` (measured) and the props at `props` (in the scene's
+/// order), rad. `None` where the scene has nothing to do.
+pub fn advise(scene: &Scene, arm: &Arm, q_rad: &[f64], props: &[Pose], speed: f64) -> Option<Vec<f64>> {
+    let (index, job) = subject_of(scene)?;
+    let (prop, pose) = (scene.props.get(index)?, props.get(index)?);
+    Some(grip_and_place(arm, &job, q_rad, pose, prop.mass_kg, speed).0)
+}
+
+/// How the scene's expert sees a state: what it is about, and where its object is in the hand.
+pub fn view(scene: &Scene, arm: &Arm, q_rad: &[f64], props: &[Pose]) -> Option<(GripPhase, GripPlace)> {
+    let (index, job) = subject_of(scene)?;
+    let pose = props.get(index)?;
+    Some((grip_phase(arm, &job, q_rad, pose), place_in_hand(arm, &job, q_rad, pose)))
+}
+
+fn subject_of(scene: &Scene) -> Option<(usize, GripJob)> {
+    let (block, job) = job_of(scene)?;
+    Some((scene.props.iter().position(|prop| prop.name == block)?, job))
 }
 
 fn drive(
