@@ -1,6 +1,7 @@
 //! `etude recipe`: a result from nothing by one command. Data, training and evaluation are the verbs of the same names.
 
 use super::evaluate::{cores, run as evaluate_with_bar, tell};
+use super::generate::GenerateArgs;
 use super::train::{self, TrainArgs, Trained};
 use super::{CliError, say};
 use crate::app::RunOptions;
@@ -183,17 +184,16 @@ fn has_checkpoints(run: &Path) -> bool {
 }
 
 fn generate(recipe: &Recipe, args: &RecipeArgs, dataset: &Path) -> Result<(), CliError> {
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        generate: GenerateArgs,
+    }
     let count = args.demonstrations.unwrap_or(recipe.demonstrations).to_string();
     let (seed, dataset) = (args.seed.to_string(), dataset.to_string_lossy());
-    let head = ["generate", "--task", recipe.task, "--episodes", &count, "--seed", &seed, "--out", &dataset];
-    let program = std::env::current_exe()?;
-    let arguments = head.into_iter().chain(recipe.generate.iter().copied());
-    if std::process::Command::new(program).args(arguments).status()?.success() {
-        return Ok(());
-    }
-    Err(CliError::Usage(
-        "generating failed; what is said above tells why, and the same command goes on from here".into(),
-    ))
+    let head = ["etude", "--task", recipe.task, "--episodes", &count, "--seed", &seed, "--out", &dataset];
+    let options = Options::parse_from(head.into_iter().chain(recipe.generate.iter().copied()));
+    super::generate::generate(&options.generate)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
