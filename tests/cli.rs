@@ -526,3 +526,46 @@ fn generate_refuses_what_cannot_be() {
         assert!(text.contains(word), "{more:?}: {text}");
     }
 }
+
+#[test]
+fn a_resumed_training_is_the_uninterrupted_one_and_its_policy_drives() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (data, run) = (path("data"), path("run"));
+    stdout(&etude(&["record", "--episodes", "1", "--size", "64x64", "--out", &data, "--json"]));
+    let train =
+        ["train", "--dataset", &data, "--out", &run, "--steps", "6", "--batch", "8", "--save-every", "3", "--json"];
+    let text = stdout(&etude(&train));
+    let reports = json_lines(&text);
+    assert_eq!(reports.len(), 7, "{text}");
+    assert_eq!((&reports[6]["steps"], &reports[6]["interrupted"]), (&6.into(), &false.into()));
+    let weights = || std::fs::read(folder.path().join("run/policy/model.safetensors")).unwrap();
+    let whole = weights();
+    stdout(&etude(&["train", "--resume", &format!("{run}/checkpoints/000003"), "--json"]));
+    assert!(whole == weights(), "resuming gave other weights");
+    let curves = std::fs::read_to_string(folder.path().join("run/curves.jsonl")).unwrap();
+    assert_eq!(json_lines(&curves).len(), 9);
+    assert!(complaint(&train).contains("--resume"));
+
+    let evaluate = |threads| {
+        let policy = path("run/policy");
+        let follow = ["--episodes", "2", "--time-limit", "1", "--latency-ticks", "1", "--json", "--threads", threads];
+        let text = stdout(&etude(&[&["evaluate", "--policy", &policy][..], &follow].concat()));
+        json_lines(&text)
+    };
+    let (one, two) = (evaluate("1"), evaluate("2"));
+    assert_eq!((&one[2]["episodes"], &one[0]["seed"]), (&2.into(), &100_000.into()));
+    assert_eq!(one[..2], two[..2]);
+
+    let policy = path("run/policy");
+    let seen = complaint(&["evaluate", "--policy", &policy, "--seed", "99999"]);
+    assert!(seen.contains("100000"), "{seen}");
+    let other = complaint(&["evaluate", "--policy", &policy, "--task", "pick_place", "--episodes", "1"]);
+    assert!(other.contains("task: the policy learnt"), "{other}");
+    let file = folder.path().join("run/policy/model.safetensors");
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let damaged = complaint(&["evaluate", "--policy", &policy, "--episodes", "1"]);
+    assert!(damaged.contains("model.safetensors") && damaged.contains("cut"), "{damaged}");
+    let none = complaint(&["rollout", "--policy", &data]);
+    assert!(none.contains("config.json"), "{none}");
+}
