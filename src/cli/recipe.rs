@@ -127,6 +127,7 @@ pub(super) fn recipe(args: &RecipeArgs) -> Result<(), CliError> {
         threads: cores(),
         rollout: RolloutOptions::default(),
         time_limit_s: None,
+        instruction: None,
         gallery: Some(args.out.join("failures")),
     };
     let evaluation = evaluate_with_bar(&options, false)?;

@@ -347,6 +347,7 @@ impl Session<'_> {
             threads: cores(),
             rollout: RolloutOptions::default(),
             time_limit_s: None,
+            instruction: None,
             gallery: None,
         };
         let result = evaluate::evaluate(&options, |_| ControlFlow::Continue(()))?;
