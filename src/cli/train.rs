@@ -165,6 +165,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
         network =
             load_weights(network, &weights).map_err(|problem| crate::policy::PolicyError::Weights { file, problem })?;
     }
+    // A run that has made all its steps already still has its policy.
+    let (before, made) = plan.resume.as_ref().map_or((None, 0), |(file, state)| {
+        let folder = file.parent().and_then(Path::parent).map(|checkpoint| checkpoint.join("pretrained_model"));
+        (folder, state.metadata.get("step").and_then(|step| step.parse().ok()).unwrap_or(0))
+    });
     let mut session = Session {
         args,
         execute: plan.preset.execute,
@@ -173,10 +178,10 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
         folder: &mut folder,
         stop: &stop,
         best: None,
-        last: None,
+        last: before,
         bar: progress_bar(plan.preset.training.steps as u64, "steps"),
         fault: Ok(()),
-        steps: 0,
+        steps: made,
     };
     if args.json {
         session.bar = indicatif::ProgressBar::hidden();
@@ -194,7 +199,7 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
     let train_s = trains.elapsed().as_secs_f64();
     let Some(chosen) = best.map(|best| best.1).or(last) else {
         return Err(CliError::Usage(format!(
-            "{}: this run has made all its steps; give a larger --steps to go on",
+            "{}: there were no steps to make; give more --steps",
             plan.root.display()
         )));
     };
