@@ -498,12 +498,20 @@ mod tests {
     #[test]
     fn agrees_with_burns_convolution() {
         let device = Device::flex().autodiff();
-        for (size, kernel, stride, padding, relu) in
-            [((13, 17), 6, 3, 2, true), ((16, 16), 4, 2, 1, false), ((9, 7), 3, 1, 1, true), ((8, 8), 1, 1, 0, false)]
-        {
+        // The last ones are large enough for several tiles.
+        let cases = [
+            ((13, 17), 3, 6, 3, 2, true),
+            ((16, 16), 3, 4, 2, 1, false),
+            ((9, 7), 3, 3, 1, 1, true),
+            ((8, 8), 3, 1, 1, 0, false),
+            ((9, 8), 3, 1, 2, 0, false),
+            ((70, 75), 16, 3, 1, 1, true),
+            ((120, 61), 16, 7, 2, 3, false),
+        ];
+        for (size, channels, kernel, stride, padding, relu) in cases {
             let random =
-                |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
-            let (x, w) = (random([11, 3, size.0, size.1]), random([5, 3, kernel, kernel]));
+                |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 0.2), &device).require_grad();
+            let (x, w) = (random([11, channels, size.0, size.1]), random([5, channels, kernel, kernel]));
             let b = Tensor::<1>::random([5], Distribution::Normal(0.0, 1.0), &device).require_grad();
             let ours = conv2d(x.clone(), w.clone(), b.clone(), stride, padding, relu);
             let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
