@@ -158,6 +158,8 @@ class EtudeEnv(gymnasium.Env if gymnasium else object):
             self.observation_space = gymnasium.spaces.Dict({"state": state, **cameras})
 
     def reset(self, *, seed=None, options=None):
+        if gymnasium:
+            super().reset(seed=seed)
         if seed is not None:
             self._seeds = np.random.default_rng(seed)
         else:

@@ -526,3 +526,76 @@ fn generate_refuses_what_cannot_be() {
         assert!(text.contains(word), "{more:?}: {text}");
     }
 }
+
+/// A client of `etude serve-env`.
+struct Client(std::net::TcpStream);
+
+impl Client {
+    fn ask(&mut self, header: serde_json::Value, payload: &[u8]) -> (serde_json::Value, Vec<u8>) {
+        use std::io::{Read, Write};
+        let header = header.to_string();
+        let lengths = [header.len() as u32, payload.len() as u32].map(u32::to_le_bytes).concat();
+        self.0.write_all(&[&lengths, header.as_bytes(), payload].concat()).unwrap();
+        let mut lengths = [0u8; 8];
+        self.0.read_exact(&mut lengths).unwrap();
+        let length = |at: usize| u32::from_le_bytes(lengths[at..at + 4].try_into().unwrap()) as usize;
+        let (mut head, mut body) = (vec![0; length(0)], vec![0; length(4)]);
+        self.0.read_exact(&mut head).unwrap();
+        self.0.read_exact(&mut body).unwrap();
+        (serde_json::from_slice(&head).unwrap(), body)
+    }
+}
+
+#[test]
+fn served_worlds_step_together_and_repeat() {
+    use serde_json::json;
+    use std::io::{BufRead, BufReader};
+    let options = "serve-env --worlds 3 --threads 2 --cameras overview --size 32x16 --once";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_etude"))
+        .args(options.split(' '))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = serde_json::from_str::<serde_json::Value>(&line).unwrap()["port"].as_u64().unwrap() as u16;
+    let mut client = Client(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let (spaces, _) = client.ask(json!({"op": "spaces"}), &[]);
+    assert_eq!((&spaces["worlds"], &spaces["joints"][5]), (&json!(3), &json!("gripper.pos")));
+    assert!(spaces["high"][5] == 100.0 && spaces["low"][5] == 0.0, "{spaces}");
+    // Joints and one prop, then the picture, of each world.
+    let (numbers, picture) = (6 + 5, 32 * 16 * 3);
+    let (answer, first) = client.ask(json!({"op": "reset", "seeds": [4, 5, 4]}), &[]);
+    assert_eq!(answer["terminated"], json!([false, false, false]));
+    assert_eq!(first.len(), 3 * (numbers * 4 + picture));
+    let of = |bytes: &[u8], world: usize| {
+        let pictures = &bytes[3 * numbers * 4..];
+        [&bytes[world * numbers * 4..][..numbers * 4], &pictures[world * picture..][..picture]].concat()
+    };
+    assert!(of(&first, 0) == of(&first, 2) && of(&first, 0) != of(&first, 1), "seeds decide the start");
+    let hold: Vec<u8> = (0..3).flat_map(|world| first[world * numbers * 4..][..24].to_vec()).collect();
+    let mut moved = hold.clone();
+    moved[..4].copy_from_slice(&40f32.to_le_bytes());
+    for _ in 0..20 {
+        client.ask(json!({"op": "step"}), &moved);
+    }
+    let (_, after) = client.ask(json!({"op": "step"}), &moved);
+    let pan = f32::from_le_bytes(after[..4].try_into().unwrap());
+    assert!((pan - 40.0).abs() < 3.0, "the arm went where it was sent: {pan}");
+    assert!(of(&after, 0) != of(&after, 2) && of(&after, 0)[numbers * 4..] != of(&first, 0)[numbers * 4..]);
+    let (_, again) = client.ask(json!({"op": "reset", "seeds": [4], "worlds": [1]}), &[]);
+    assert!(again == [&of(&first, 0)[..]].concat(), "a world alone gives the same as among others");
+    for (header, payload, word) in [
+        (json!({"op": "step"}), &hold[..8], "72 bytes|8 bytes"),
+        (json!({"op": "reset", "seeds": [1]}), &[][..], "seeds"),
+        (json!({"op": "reset", "seeds": [1, 2], "worlds": [0, 0]}), &[], "different numbers"),
+        (json!({"op": "dance"}), &[], "spaces, reset or step"),
+    ] {
+        let (answer, _) = client.ask(header, payload);
+        let error = answer["error"].as_str().unwrap();
+        assert!(word.split('|').any(|word| error.contains(word)), "{error}");
+    }
+    drop(client);
+    assert!(child.wait().unwrap().success());
+}

@@ -583,8 +583,10 @@ fn looking_ahead_leaves_no_trace_and_tells_what_will_happen() {
         let all = (rows - 8) * 8;
         assert!(if noise == 0.0 { right == all } else { right < all / 2 && right >= all / 8 }, "{right} of {all}");
         let sent = column(&with, column::SENT);
-        let apart = action.iter().zip(&sent).map(|(a, b)| (a - b).abs()).fold(0.0f32, f32::max);
-        assert!(if noise == 0.0 { apart < 0.5 } else { apart > 1.0 }, "noise {noise}: {apart} degrees");
+        let apart: f32 = action.iter().zip(&sent).map(|(a, b)| (a - b).abs()).sum();
+        // Without noise only encoder ticks, and now and then the speed limit, are between the two.
+        let apart = apart / action.len() as f32;
+        assert!(if noise == 0.0 { apart < 0.1 } else { apart > 0.4 }, "noise {noise}: {apart} degrees");
     }
 }
 
@@ -645,4 +647,47 @@ fn a_generated_dataset_is_the_same_from_any_number_of_workers_and_shards() {
     let other = Settings { seed: 5, ..settings.clone() };
     let refused = etude::generate::run(&loaded, &options, &other, &[], (Shard::default(), 1), &at("one"), |_| {});
     assert!(refused.unwrap_err().to_string().contains("another folder"));
+}
+
+#[test]
+fn looking_between_ticks_leaves_no_trace() {
+    let run = |look: bool| {
+        let mut headless = Headless::new(&RunOptions::default()).unwrap();
+        headless.start(3).unwrap();
+        for _ in 0..40 {
+            if look {
+                headless.app.world_mut().insert_resource(CamerasInUse::Named(vec!["wrist".into()]));
+                headless.app.world_mut().run_schedule(etude::control::Look);
+                headless.app.world_mut().insert_resource(CamerasInUse::None);
+            }
+            headless.tick();
+        }
+        headless.episode().digest()
+    };
+    assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn demonstrations_are_carried_over_to_other_starts() {
+    let options = RunOptions { operator: Operator::Outside, scene: "pick_place".into(), ..RunOptions::default() };
+    let loaded = loaded(&options);
+    let dir = tempfile::tempdir().unwrap();
+    let shown = Settings {
+        episodes: 4,
+        chunk: 0,
+        noise_rad: vec![0.0],
+        random_start: 0.0,
+        speed: 0.8,
+        limit_s: 30.0,
+        ..settings(&loaded, &options)
+    };
+    let (from, to) = (dir.path().join("shown"), dir.path().join("carried"));
+    let all = (Shard::default(), 2);
+    etude::generate::run(&loaded, &options, &shown, &[], all, &from, |_| {}).unwrap();
+    let (demonstrations, expert) = etude::generate::demonstrations(&from, &loaded, &options, 30).unwrap();
+    assert_eq!(demonstrations.len(), 4);
+    let carried = Settings { episodes: 8, seed: 900, expert, chunk: 2, noise_rad: vec![0.005], ..shown };
+    let made = etude::generate::run(&loaded, &options, &carried, &demonstrations, all, &to, |_| {}).unwrap();
+    // Three in ten is promised for ten demonstrations; four at twice a person's pace do a little worse.
+    assert!(made.episodes == 8 && made.tried <= 40, "{made:?}");
 }
