@@ -179,8 +179,7 @@ impl OneWorld {
         }
         let episode = self.headless.episode();
         let outcome = episode.outcome();
-        let terminated =
-            outcome.is_some_and(|o| matches!(o.reason, EndReason::Success | EndReason::Diverged(_)));
+        let terminated = outcome.is_some_and(|o| matches!(o.reason, EndReason::Success | EndReason::Diverged(_)));
         Ok(Report {
             numbers,
             pictures,
@@ -258,7 +257,10 @@ impl Pool {
         for _ in 0..waiting {
             found.extend(self.reports.recv().map_err(|_| "the threads of worlds have ended")?);
         }
-        order.iter().map(|world| found.remove(world).unwrap_or_else(|| Err(format!("world {world} is silent")))).collect()
+        order
+            .iter()
+            .map(|world| found.remove(world).unwrap_or_else(|| Err(format!("world {world} is silent"))))
+            .collect()
     }
 }
 
@@ -326,9 +328,10 @@ impl Server {
             Some("spaces") => Ok((self.spaces.clone(), Vec::new())),
             Some("reset") => {
                 let worlds = self.worlds(header)?;
-                let seeds = header.get("seeds").and_then(Value::as_array).map(|seeds| {
-                    seeds.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>()
-                });
+                let seeds = header
+                    .get("seeds")
+                    .and_then(Value::as_array)
+                    .map(|seeds| seeds.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>());
                 let seeds = seeds.flatten().filter(|seeds| seeds.len() == worlds.len());
                 let seeds = seeds.ok_or("reset: give \"seeds\", one whole number a world")?;
                 let tasks = worlds.iter().zip(seeds);
@@ -349,9 +352,7 @@ impl Server {
                     return Err("step: an action is not a finite number".into());
                 }
                 let tasks = worlds.iter().zip(values.chunks_exact(self.joints));
-                self.observe(
-                    tasks.map(|(world, q)| Task { world: *world, order: Order::Step(q.to_vec()) }).collect(),
-                )
+                self.observe(tasks.map(|(world, q)| Task { world: *world, order: Order::Step(q.to_vec()) }).collect())
             }
             _ => Err("\"op\": give spaces, reset or step".into()),
         }

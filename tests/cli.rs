@@ -487,7 +487,7 @@ fn a_killed_generation_goes_on_and_makes_the_same_dataset() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    // Killed when the first of three parts is there, whenever that is.
+    // Killed when the first of five parts is there, whenever that is.
     while !Path::new(&cut).join(".etude/generate/parts/000000/meta/info.json").exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
         std::thread::sleep(std::time::Duration::from_millis(5));

@@ -576,9 +576,8 @@ fn looking_ahead_leaves_no_trace_and_tells_what_will_happen() {
         let rows = action.len() / 6;
         assert_eq!(chunk.len(), rows * 48);
         let told = (0..rows - 8).flat_map(|row| (0..8).map(move |step| (row, step)));
-        let right = told
-            .filter(|(row, step)| chunk[row * 48 + step * 6..][..6] == action[(row + step) * 6..][..6])
-            .count();
+        let right =
+            told.filter(|(row, step)| chunk[row * 48 + step * 6..][..6] == action[(row + step) * 6..][..6]).count();
         // Without noise what was told is what happens; with noise only the first step is.
         let all = (rows - 8) * 8;
         assert!(if noise == 0.0 { right == all } else { right < all / 2 && right >= all / 8 }, "{right} of {all}");

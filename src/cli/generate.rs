@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Quantiser of pictures: what it costs and keeps is measured in docs/generate.md.
-pub(super) const QUANTISER: u8 = 18;
+pub(super) const QUANTISER: u8 = 14;
 /// Time an attempt may take at the expert's own pace, s.
 const LIMIT_S: f64 = 15.0;
 /// Progress as JSON comes this often.
@@ -138,8 +138,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
     let mut demonstrations = Vec::new();
     if let Some(root) = &args.from {
         super::dataset::open(root)?;
-        (demonstrations, settings.expert) =
-            generate::demonstrations(root, &loaded, &options, settings.control_hz)?;
+        (demonstrations, settings.expert) = generate::demonstrations(root, &loaded, &options, settings.control_hz)?;
     }
     let shard = args.shard;
     let of = shard.episodes(settings.episodes);
@@ -159,15 +158,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
             trouble = say(serde_json::to_string(&Line::Progress(progress)).unwrap_or_default()).err();
         }
     };
-    let made = generate::run(
-        &loaded,
-        &options,
-        &settings,
-        &demonstrations,
-        (shard, args.workers.0),
-        &args.out,
-        watch,
-    )?;
+    let made = generate::run(&loaded, &options, &settings, &demonstrations, (shard, args.workers.0), &args.out, watch)?;
     bar.finish_and_clear();
     if let Some(trouble) = trouble {
         return Err(trouble);

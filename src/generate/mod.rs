@@ -1,6 +1,6 @@
 //! Synthetic episodes at scale: the scripted expert in many worlds at once, into one dataset.
 //!
-//! [`plan`] says which seeds become which episode, [`Maker`] makes one, [`run`] has workers make parts of sixteen and joins
+//! [`plan`] says which seeds become which episode, [`Maker`] makes one, [`run`] has workers make parts of eight and joins
 //! them. Episodes depend on settings and seed alone and are joined in their order, so the dataset is the same, byte for
 //! byte, whatever the number of workers or shards, and however often the run was killed.
 
@@ -197,7 +197,11 @@ impl Settings {
             return bad("--seed", format!("{} is too large", self.seed), "give a seed below 4000000000");
         }
         if self.noise_rad.iter().any(|noise| !(0.0..=0.2).contains(noise)) {
-            return bad("--noise", format!("{:?}", self.noise_rad), "give amplitudes from 0 to 0.2 rad, such as 0,0.01");
+            return bad(
+                "--noise",
+                format!("{:?}", self.noise_rad),
+                "give amplitudes from 0 to 0.2 rad, such as 0,0.01",
+            );
         }
         if !(0.0..=1.0).contains(&self.random_start) {
             return bad("--random-start", self.random_start.to_string(), "give a share from 0 to 1");
