@@ -76,8 +76,8 @@ pub enum GenerateError {
     },
     /// Every attempt at an episode failed.
     #[error(
-        "episode {episode}: {attempts} attempts failed, the first with seed {seed}; look at it with `etude practise \
-         --watch --seed {seed}`, lower --noise, or keep failures too with --keep all"
+        "episode {episode}: {attempts} attempts failed, the first with seed {seed}; raise --limit, lower --noise, or keep \
+         failures too with --keep all and look at them"
     )]
     Hopeless {
         /// The episode's number in the run.
