@@ -149,16 +149,16 @@ impl Loaded {
         );
         check_arm(&model, &arm, &urdf, options.urdf.is_some())?;
         let rate = ControlRate { hz: options.control_hz };
-        let model = model.facing_the_scene();
+        let model = Arc::new(model.facing_the_scene());
         let hardware = match &options.backend {
             Backend::Sim => None,
-            Backend::Servo { port, id } => Some(ServoArm::connect(port, id, &model)?),
+            Backend::Servo { port, id } => Some(ServoArm::connect(port, id, &model, &arm)?),
         };
         Ok(Self {
             hardware,
             scene,
             shapes: LinkShapes::new(&model)?,
-            model: Arc::new(model),
+            model,
             arm: Arc::new(arm),
             servo: Arc::new(servo),
             sim: SimSettings::new(physics, rate)?,

@@ -2,10 +2,15 @@
 
 mod arm;
 mod bench;
+#[cfg(unix)]
+mod bench_bus;
 mod calibrate;
+mod calibrate_window;
 mod dataset;
 mod dataset_text;
 mod doctor;
+#[cfg(unix)]
+mod guide;
 mod park;
 mod ports;
 mod practise;
@@ -15,6 +20,7 @@ mod run;
 mod setup_motors;
 #[cfg(unix)]
 mod teleoperate;
+mod terminal_keys;
 mod urdf;
 #[cfg(unix)]
 mod virtual_arm;
@@ -235,13 +241,13 @@ pub fn main() -> Result<(), CliError> {
         }
         Verb::Ports(args) => ports::ports(&args),
         Verb::SetupMotors(args) => setup_motors::setup_motors(&args),
-        Verb::Calibrate(args) => calibrate::calibrate(&args),
+        Verb::Calibrate(args) => calibrate::calibrate(&args, cli.verbose),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Park(args) => park::park(&args),
         #[cfg(unix)]
         Verb::Teleoperate(args) => teleoperate::teleoperate(&args),
         #[cfg(unix)]
-        Verb::VirtualArm(args) => virtual_arm::virtual_arm(&args),
+        Verb::VirtualArm(args) => virtual_arm::virtual_arm(&args, cli.verbose),
     }
 }
 

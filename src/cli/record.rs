@@ -144,6 +144,9 @@ pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
         OperatorArg::Scripted => Operator::Scripted,
     };
     let mut headless = Headless::new(&args.world.options(operator)?)?;
+    if args.world.is_real() {
+        super::terminal_keys::add_stop_keys(&mut headless.app);
+    }
     let scene = headless.scene();
     if job_of(&scene).is_none() {
         return Err(CliError::Usage(format!(

@@ -72,7 +72,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     }
     headless.app.insert_resource(ExpertSpeed(args.speed));
     if args.world.is_real() {
-        super::arm::tell("the real arm moves now, as in the simulation; Ctrl-C parks it");
+        super::arm::tell("the real arm moves now, as in the simulation");
+        super::terminal_keys::add_stop_keys(&mut headless.app);
     }
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
     let started = Instant::now();

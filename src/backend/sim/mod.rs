@@ -8,7 +8,7 @@ mod shapes;
 
 pub use bristle::Bristles;
 pub use physics::{BodyMotion, Members, Physics, PhysicsBundle, PhysicsError, PhysicsItem, Snapshot};
-pub use plant::SimPlant;
+pub use plant::{PropPoses, SimPlant};
 pub use servo::Servo;
 pub use shapes::{LinkShapes, ShapeError};
 

@@ -381,6 +381,11 @@ impl PhysicsItem<'_, '_> {
         BodyMotion { pose: *body.position(), linear_m_s: body.linvel(), angular_rad_s: body.angvel() }
     }
 
+    /// Number of props.
+    pub fn prop_count(&self) -> usize {
+        self.members.props.len()
+    }
+
     /// Whether any arm touches a prop.
     pub fn prop_touched(&self, prop: usize) -> bool {
         self.members.props[prop].colliders.iter().any(|collider| {
