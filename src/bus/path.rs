@@ -17,15 +17,22 @@ const MOST_CORRECTION_RAD: f64 = 0.12;
 pub struct ArmPath {
     /// Times, s, ascending from 0, and joint angles, rad, in bus order.
     points: Vec<(f64, Vec<f64>)>,
+    /// Time of the first point as it was given, s.
+    start_s: f64,
 }
 
 impl ArmPath {
     /// Add a point; one that is not later than the last, or has no angles, is passed over.
     pub fn push(&mut self, time_s: f64, q_rad: &[f64]) {
-        let later = self.points.last().is_none_or(|(last, _)| time_s > *last);
-        if later && time_s.is_finite() && q_rad.len() == JOINT_NAMES.len() && self.points.len() < MOST_POINTS {
-            let start_s = self.points.first().map_or(time_s, |_| 0.0);
-            self.points.push((time_s - start_s, q_rad.to_vec()));
+        if !time_s.is_finite() || q_rad.len() != JOINT_NAMES.len() || self.is_full() {
+            return;
+        }
+        if self.points.is_empty() {
+            self.start_s = time_s;
+        }
+        let time_s = time_s - self.start_s;
+        if self.points.last().is_none_or(|(last, _)| time_s > *last) {
+            self.points.push((time_s, q_rad.to_vec()));
         }
     }
 

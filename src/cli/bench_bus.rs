@@ -4,7 +4,7 @@ use super::arm::{model_settings, tell};
 use super::bench::load_average;
 use super::{CliError, progress_bar, say};
 use crate::bus::driver::BusDriver;
-use crate::bus::realtime::{Priority, REAL_TIME_REMEDY};
+use crate::bus::realtime::{self, Priority, REAL_TIME_REMEDY};
 use crate::bus::registers::JOINT_IDS;
 use crate::bus::settings::DriverSettings;
 use crate::bus::state::{Mode, Timings};
@@ -112,6 +112,9 @@ pub(super) fn bench_bus(args: &BenchBusArgs) -> Result<(), CliError> {
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.seconds.ceil() as u64, "s") };
     std::thread::scope(|scope| {
         scope.spawn(|| wave(&leader_arm, &ended));
+        if !args.ordinary {
+            realtime::be_punctual(realtime::DRIVER_PRIORITY);
+        }
         let (mut cycle, mut began): (u64, Option<Instant>) = (0, None);
         let warm_up = Instant::now();
         while !follower.is_finished() && began.is_none_or(|began| began.elapsed().as_secs_f64() < args.seconds) {

@@ -6,6 +6,7 @@ use super::{CliError, guide, say};
 use crate::bus::calibration_file::{ArmCalibration, Role};
 use crate::bus::driver::BusDriver;
 use crate::bus::follow::{Glide, LeaderMap, gripper_range_rad};
+use crate::bus::realtime;
 use crate::bus::settings::DriverSettings;
 use crate::bus::state::{ArmState, Mode, Pace};
 use crate::bus::virtual_bus::arms;
@@ -152,6 +153,8 @@ fn follow(args: &TeleoperateArgs, leader: &BusDriver, follower: &BusDriver, map:
     let start = Instant::now();
     let mut glide = Glide::from(follower.state().positions_rad());
     let mut met = false;
+    // The way from leader to follower leads through this thread, too.
+    realtime::be_punctual(realtime::DRIVER_PRIORITY);
     let (mut cycle, mut last) = (0, Instant::now());
     let mut show = Show::default();
     let keys = TerminalKeys::listen();
