@@ -6,7 +6,7 @@ use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use crate::episode::EpisodePhase;
 use crate::headless::Headless;
 use crate::operator::Operator;
-use crate::task::expert::job_of;
+use crate::task::expert::Expert;
 use crate::ui::camera_rig::View;
 use crate::ui::quality::Quality;
 use crate::ui::screenshot;
@@ -115,7 +115,11 @@ pub(super) fn practise(args: &PractiseArgs, verbose: u8) -> Result<(), CliError>
     }
     let mut run = args.world.options(if args.watch { Operator::Scripted } else { Operator::Human })?;
     let loaded = Loaded::new(&run)?;
-    if args.watch && job_of(&loaded.scene.scene).is_none() {
+    let scene = &loaded.scene.scene;
+    if args.world.expert != Expert::Place {
+        args.world.check_expert(scene, "")?;
+    }
+    if args.watch && !args.world.expert.can_do(scene) {
         run.operator = Operator::Human;
     }
     let options = WindowOptions {
@@ -142,7 +146,7 @@ fn without_window(args: &PractiseArgs, fault: &WindowError) -> Result<(), CliErr
     };
     let mut headless = Headless::new(&args.world.options(Operator::Scripted)?)?;
     let scene = headless.scene();
-    if job_of(&scene).is_none() {
+    if !args.world.expert.can_do(&scene) {
         return Err(CliError::Window(format!("{fault}; {remedy}; \"{}\" has nothing an expert could do", scene.title)));
     }
     eprintln!("etude: {fault}; {remedy}. Here the scripted expert does {}, seed {}:", scene.title, args.seed);
@@ -157,7 +161,10 @@ pub(super) fn screenshot(args: &ScreenshotArgs, verbose: u8) -> Result<(), CliEr
     }
     let mut run = args.world.options(Operator::Scripted)?;
     let loaded = Loaded::new(&run)?;
-    if job_of(&loaded.scene.scene).is_none() {
+    if args.world.expert != Expert::Place {
+        args.world.check_expert(&loaded.scene.scene, "")?;
+    }
+    if !args.world.expert.can_do(&loaded.scene.scene) {
         run.operator = Operator::Human;
     }
     if let Some(camera) = &args.camera {

@@ -2,13 +2,14 @@
 
 pub mod expert;
 mod overlap;
+pub mod push_plan;
 
-pub use overlap::{convex_overlap_m2, tee_coverage};
+pub use overlap::{PlanarPose, convex_overlap_m2, tee_coverage};
 
-use crate::config::{Pose2, Prop, PropShape, Scene, TaskConfig};
-use crate::world::{PropBody, PropState, yaw_rad};
+use crate::config::{Area, Pose2, Prop, PropShape, Scene, TaskConfig};
+use crate::world::{Order, PropBody, PropState, yaw_rad};
 use bevy::prelude::*;
-use bevy_rapier3d::rapier::math::Vector;
+use bevy_rapier3d::rapier::math::{Pose, Rotation, Vector};
 
 /// An object slower than this is at rest, m/s.
 const REST_SPEED_M_S: f32 = 0.005;
@@ -18,6 +19,8 @@ const REST_SPIN_RAD_S: f32 = 0.10;
 const LYING_M: f32 = 0.0015;
 /// A tool point higher than this is clear of what lies on the table, m.
 const CLEAR_HEIGHT_M: f64 = 0.035;
+/// A stacked block is no farther than this from the height it must have, m.
+const STACKED_WITHIN_M: f64 = 0.003;
 /// Coverage that is reported besides the one that counts as success: the published Push-T's criterion.
 pub const STRICT_COVERAGE: f64 = 0.95;
 
@@ -34,44 +37,123 @@ pub struct TaskScore {
     pub conditions: Vec<(&'static str, bool)>,
 }
 
-/// Scores the present state. `tool_height_m`: height of the point between the fingers.
-pub fn judge_task(scene: &Scene, props: &Query<(&PropBody, &PropState)>, tool_height_m: f64) -> TaskScore {
+/// Scores the present state against what the episode asks for. `tool_height_m`: height of the point between the fingers.
+pub fn judge_task(
+    scene: &Scene,
+    order: &Order,
+    props: &Query<(&PropBody, &PropState)>,
+    tool_height_m: f64,
+) -> TaskScore {
     let find = |name: &str| props.iter().find(|(prop, _)| prop.spec.name == name);
     match &scene.task {
         TaskConfig::FreePlay => TaskScore::default(),
         TaskConfig::MoveT { block, goal, coverage, hold_s } => find(block).map_or_else(TaskScore::default, |found| {
             let value = coverage_of(found.0, found.1, *goal);
-            conditions(*hold_s, value, [("covers the outline", value >= *coverage)], found, tool_height_m)
+            conditions(*hold_s, value, vec![("covers the outline", value >= *coverage)], &[found], 0.0, tool_height_m)
         }),
         TaskConfig::PickPlace { block, goal, size_m, hold_s } => {
             find(block).map_or_else(TaskScore::default, |found| {
-                let outside_m = distance_outside_m(&found.0.spec, found.1, *goal, *size_m);
-                // Full marks inside; half of them 5 cm short, so that progress shows from afar.
-                let value = 1.0 / (1.0 + outside_m.max(0.0) / 0.05);
-                conditions(*hold_s, value, [("inside the area", outside_m <= 0.0)], found, tool_height_m)
+                let outside_m = area_outside_m(&found.0.spec, &found.1.motion.pose, *goal, *size_m);
+                let goal = vec![("inside the area", outside_m <= 0.0)];
+                conditions(*hold_s, marks(outside_m), goal, &[found], 0.0, tool_height_m)
             })
         }
+        TaskConfig::Stack { block, base, hold_s } => match (find(block), find(base)) {
+            (Some(block), Some(base)) => judge_stack(*hold_s, block, base, tool_height_m),
+            _ => TaskScore::default(),
+        },
+        TaskConfig::SortByWord { areas, hold_s, .. } => judge_sorting(*hold_s, areas, order, props, tool_height_m),
     }
 }
 
+/// Full marks inside; half of them 5 cm short, so that progress shows from afar.
+fn marks(outside_m: f64) -> f64 {
+    1.0 / (1.0 + outside_m.max(0.0) / 0.05)
+}
+
+/// The conditions that all tasks share, after those of the goal, for the props that matter. `support_m`: height of what
+/// they lie on.
 fn conditions(
     hold_s: f64,
     value: f64,
-    goal: [(&'static str, bool); 1],
-    (prop, state): (&PropBody, &PropState),
+    goal: Vec<(&'static str, bool)>,
+    props: &[(&PropBody, &PropState)],
+    support_m: f64,
     tool_height_m: f64,
 ) -> TaskScore {
-    let motion = &state.motion;
-    let upright = match prop.spec.shape {
-        PropShape::Tee(_) => (motion.pose.rotation * Vector::Z).z > 0.999,
-        PropShape::Block(..) | PropShape::Ball(_) => true,
+    let rests = |(prop, state): &(&PropBody, &PropState)| {
+        let motion = &state.motion;
+        let upright = match prop.spec.shape {
+            PropShape::Tee(_) => (motion.pose.rotation * Vector::Z).z > 0.999,
+            PropShape::Block(..) | PropShape::Ball(_) => true,
+        };
+        let rest_m = (support_m + prop.spec.shape.rest_height_m()) as f32;
+        let still = motion.linear_m_s.length() < REST_SPEED_M_S && motion.angular_rad_s.length() < REST_SPIN_RAD_S;
+        upright && motion.pose.translation.z < rest_m + LYING_M && still
     };
-    let lying = upright && motion.pose.translation.z < prop.spec.shape.rest_height_m() as f32 + LYING_M;
-    let still = motion.linear_m_s.length() < REST_SPEED_M_S && motion.angular_rad_s.length() < REST_SPIN_RAD_S;
-    let clear = !state.touched && tool_height_m > CLEAR_HEIGHT_M;
-    let conditions = vec![goal[0], ("at rest on the table", lying && still), ("gripper clear", clear)];
+    let clear = props.iter().all(|(_, state)| !state.touched) && tool_height_m > CLEAR_HEIGHT_M + support_m;
+    let words = if support_m > 0.0 { "at rest" } else { "at rest on the table" };
+    let mut conditions = goal;
+    conditions.push((words, props.iter().all(rests)));
+    conditions.push(("gripper clear", clear));
     let conditions_hold = conditions.iter().all(|(_, holds)| *holds);
     TaskScore { value, conditions_hold, hold_s: Some(hold_s), conditions }
+}
+
+/// One block on another: its centre over it, and as high as it must be.
+fn judge_stack(
+    hold_s: f64,
+    block: (&PropBody, &PropState),
+    base: (&PropBody, &PropState),
+    tool_height_m: f64,
+) -> TaskScore {
+    let (top, under) = (block.1.motion.pose.translation, base.1.motion.pose.translation);
+    let support_m = 2.0 * base.0.spec.shape.rest_height_m();
+    let rest_m = support_m + block.0.spec.shape.rest_height_m();
+    let beside_m = f64::from((top - under).truncate().length());
+    let low_m = (f64::from(top.z) - rest_m).abs();
+    let base_lies = f64::from(under.z) < base.0.spec.shape.rest_height_m() + f64::from(LYING_M);
+    let on_top = beside_m < base.0.spec.shape.rest_height_m() && low_m < STACKED_WITHIN_M && base_lies;
+    let value = if on_top { 1.0 } else { marks(beside_m + low_m).min(0.99) };
+    let goal = vec![("on top of the other", on_top)];
+    conditions(hold_s, value, goal, &[block], support_m, tool_height_m)
+}
+
+/// Whether everything lies where the sentence says, and nothing else lies there.
+fn judge_sorting(
+    hold_s: f64,
+    areas: &[Area],
+    order: &Order,
+    props: &Query<(&PropBody, &PropState)>,
+    tool_height_m: f64,
+) -> TaskScore {
+    let outside_m = |prop: &PropBody, state: &PropState, area: &Area| {
+        area_outside_m(&prop.spec, &state.motion.pose, area.pose, area.size_m)
+    };
+    let mut wanted: Vec<(&PropBody, &PropState)> = Vec::new();
+    let (mut value, mut count, mut done) = (0.0, 0, true);
+    for wish in &order.wishes {
+        let Some(area) = areas.get(wish.area) else { continue };
+        let mut near: Vec<(f64, (&PropBody, &PropState))> = props
+            .iter()
+            .filter(|(prop, _)| wish.props.contains(&prop.index))
+            .map(|(prop, state)| (outside_m(prop, state, area), (prop, state)))
+            .collect();
+        // Equally near ones in the scene's order: queries promise none.
+        near.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.0.index.cmp(&b.1.0.index)));
+        near.truncate(wish.count);
+        done &= near.len() == wish.count && near.iter().all(|(outside_m, _)| *outside_m <= 0.0);
+        value += near.iter().map(|(outside_m, _)| marks(*outside_m)).sum::<f64>();
+        count += wish.count;
+        wanted.extend(near.into_iter().map(|(_, prop)| prop));
+    }
+    let nothing_else = areas.iter().enumerate().all(|(index, area)| {
+        let there = props.iter().filter(|(prop, state)| outside_m(prop, state, area) <= 0.0).count();
+        there <= order.wanted_in(index)
+    });
+    let value = if count > 0 { value / count as f64 } else { 0.0 };
+    let goal = vec![("as the sentence says", done && count > 0), ("nothing else inside", nothing_else)];
+    conditions(hold_s, value, goal, &wanted, 0.0, tool_height_m)
 }
 
 fn coverage_of(prop: &PropBody, state: &PropState, goal: Pose2) -> f64 {
@@ -81,9 +163,17 @@ fn coverage_of(prop: &PropBody, state: &PropState, goal: Pose2) -> f64 {
     tee_coverage(&tee, at, (goal.x_m, goal.y_m, goal.yaw_rad()))
 }
 
-/// How far the farthest corner of a prop's footprint is outside a rectangle, m; negative inside.
-fn distance_outside_m(prop: &Prop, state: &PropState, goal: Pose2, size_m: (f64, f64)) -> f64 {
-    let pose = &state.motion.pose;
+/// How far the farthest corner of a prop's footprint is outside a rectangle, m; negative inside. Things in the air count as
+/// if they were set down.
+pub(crate) fn area_outside_m(prop: &Prop, pose: &Pose, goal: Pose2, size_m: (f64, f64)) -> f64 {
+    // A prop that is no part of the episode is nowhere.
+    if pose.translation.z < -1.0 {
+        return f64::INFINITY;
+    }
+    let mut pose = *pose;
+    if matches!(prop.shape, PropShape::Ball(_)) {
+        pose.rotation = Rotation::IDENTITY;
+    }
     let (sin, cos) = goal.yaw_rad().sin_cos();
     prop.shape
         .footprint_m()
