@@ -7,6 +7,7 @@ mod dataset;
 mod dataset_text;
 mod doctor;
 mod park;
+mod planar;
 mod ports;
 mod practise;
 mod record;
@@ -102,7 +103,8 @@ struct SetUpArgs {
 /// What to simulate.
 #[derive(Args, Clone, Debug)]
 struct WorldArgs {
-    /// Task: a scene in scenes/ (move_t, move_t_anywhere, pick_place, sort_by_word, stack, free_play) or a .ron file.
+    /// Task: a scene in scenes/ (move_t, move_t_anywhere, pick_place, sort_by_word, stack, free_play) or a .ron file;
+    /// run and screenshot also know push_t_2d, the published planar Push-T.
     #[arg(long, default_value = "move_t", value_name = "NAME")]
     task: String,
     #[command(flatten)]
@@ -119,8 +121,8 @@ struct WorldArgs {
     /// Which scripted expert does the task.
     #[arg(long, default_value = "place")]
     expert: Expert,
-    /// Pace of the expert, 1 is normal.
-    #[arg(long, default_value_t = 1.0, value_name = "PACE")]
+    /// Pace of the expert: 0.5 is a practised person's, 1 the fastest at which it fails no more often.
+    #[arg(long, default_value_t = 0.5, value_name = "PACE")]
     speed: f64,
 }
 
@@ -129,6 +131,11 @@ impl WorldArgs {
         let real = self.set_up.arm == "real";
         if !(self.speed.is_finite() && (0.05..=3.0).contains(&self.speed)) {
             return Err(CliError::Usage(format!("--speed {}: give a number from 0.05 to 3", self.speed)));
+        }
+        if self.task == planar::NAME {
+            return Err(CliError::Usage(
+                "--task push_t_2d: this task is no table with an arm; see it with `etude run` or `etude screenshot`".into(),
+            ));
         }
         Ok(RunOptions {
             expert: self.expert,

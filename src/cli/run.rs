@@ -1,6 +1,6 @@
 //! `etude run`: episodes without a window.
 
-use super::{CliError, WorldArgs, progress_bar, say};
+use super::{CliError, WorldArgs, planar, progress_bar, say};
 use crate::headless::{EpisodeReport, Headless};
 use crate::operator::Operator;
 use clap::{Args, ValueEnum};
@@ -50,6 +50,10 @@ struct Summary {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
+    if args.world.task == planar::NAME {
+        let still = matches!(args.operator, OperatorArg::Nobody);
+        return planar::run(args.seed, args.episodes, still, args.json);
+    }
     let operator = match args.operator {
         OperatorArg::Scripted => Operator::Scripted,
         OperatorArg::Nobody => Operator::Nobody,

@@ -50,11 +50,7 @@ impl Default for PlanarExpert {
     fn default() -> Self {
         // The published goal is where the frame's origin goes; the planner thinks about the centre of gravity.
         let (sin, cos) = GOAL.2.sin_cos();
-        let goal = (
-            GOAL.0 + cos * CENTRE.0 - sin * CENTRE.1,
-            GOAL.1 + sin * CENTRE.0 + cos * CENTRE.1,
-            GOAL.2,
-        );
+        let goal = (GOAL.0 + cos * CENTRE.0 - sin * CENTRE.1, GOAL.1 + sin * CENTRE.0 + cos * CENTRE.1, GOAL.2);
         let model = PushModel {
             outline: OUTLINE,
             stroke: STROKE,
@@ -98,8 +94,7 @@ impl PlanarExpert {
                 Stage::Push { push, best, steps_since } => {
                     let error = self.model.error(tee);
                     let (left, then) = self.model.remaining(tee, finger, push.direction, 2.5 * STROKE);
-                    let (best, steps_since) =
-                        if error < best - 0.01 { (error, 0) } else { (best, steps_since + 1) };
+                    let (best, steps_since) = if error < best - 0.01 { (error, 0) } else { (best, steps_since + 1) };
                     let travelled = (finger.0 - push.start.0).hypot(finger.1 - push.start.1);
                     if left < 0.3 || then > error - 0.1 || steps_since > 8 || travelled > push.length + STROKE {
                         self.stage = Stage::BackOff(along(finger, push.direction, -10.0), 0);
@@ -135,7 +130,11 @@ impl PlanarExpert {
         };
         let ahead = |to: Point| {
             let length = (to.0 - finger.0).hypot(to.1 - finger.1);
-            if length <= TRAVEL_AHEAD { to } else { along(finger, ((to.0 - finger.0) / length, (to.1 - finger.1) / length), TRAVEL_AHEAD) }
+            if length <= TRAVEL_AHEAD {
+                to
+            } else {
+                along(finger, ((to.0 - finger.0) / length, (to.1 - finger.1) / length), TRAVEL_AHEAD)
+            }
         };
         if clear(finger, to) {
             return ahead(to);
@@ -148,7 +147,8 @@ impl PlanarExpert {
 
     /// The shortest way over the grid from `from` to `to`, both included, around the T.
     fn path(&self, tee: (f64, f64, f64), from: Point, to: Point) -> Vec<Point> {
-        let centre = |cell: usize| ((cell % CELLS) as f64 * CELL + 0.5 * CELL, (cell / CELLS) as f64 * CELL + 0.5 * CELL);
+        let centre =
+            |cell: usize| ((cell % CELLS) as f64 * CELL + 0.5 * CELL, (cell / CELLS) as f64 * CELL + 0.5 * CELL);
         let cell_of = |point: Point| {
             let index = |at: f64| ((at / CELL).max(0.0) as usize).min(CELLS - 1);
             index(point.1) * CELLS + index(point.0)

@@ -102,8 +102,7 @@ impl PushT2d {
         let (x, y, angle) = self.plane.tee();
         let tee = physics::corners((x, y), angle);
         let goal = physics::corners((GOAL.0, GOAL.1), GOAL.2);
-        let common: f64 =
-            tee.iter().flat_map(|own| goal.iter().map(|other| convex_overlap_m2(own, other))).sum();
+        let common: f64 = tee.iter().flat_map(|own| goal.iter().map(|other| convex_overlap_m2(own, other))).sum();
         (common / TEE_AREA).min(1.0)
     }
 
@@ -126,5 +125,113 @@ impl PushT2d {
     /// Greatest reward so far: the published score of an episode.
     pub fn best_reward(&self) -> f64 {
         self.best_reward
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the expert to the end of an episode.
+    fn run(seed: u64) -> (PushT2d, StepResult) {
+        let mut world = PushT2d::new(seed);
+        let mut expert = PlanarExpert::default();
+        loop {
+            let action = expert.act(&world);
+            let result = world.step(action);
+            if result.done {
+                return (world, result);
+            }
+        }
+    }
+
+    /// Five episodes played in the published environment (gym-pusht 0.1.8 on pymunk 6.11.1, reset to the starts that
+    /// NumPy's `RandomState(seed)` draws): seed, action, finger, T, coverage; the first line of a seed is its start.
+    #[test]
+    fn it_moves_like_the_published_environment() {
+        let reference = include_str!("../../tests/fixtures/push_t_2d_reference.txt");
+        let mut world: Option<(u64, PushT2d)> = None;
+        let mut successes = 0;
+        for line in reference.lines() {
+            let values: Vec<f64> = line.split(' ').map(|value| value.parse().unwrap()).collect();
+            let seed = values[0] as u64;
+            let coverage = match &mut world {
+                Some((present, world)) if *present == seed => {
+                    let result = world.step([values[1] as f32, values[2] as f32]);
+                    successes += u32::from(result.success);
+                    result.coverage
+                }
+                _ => {
+                    world = Some((seed, PushT2d::new(seed)));
+                    world.as_ref().unwrap().1.coverage()
+                }
+            };
+            let state = world.as_ref().unwrap().1.state();
+            for (index, value) in state.iter().enumerate() {
+                assert!((value - values[3 + index]).abs() < 1e-5, "{line}: {state:?}");
+            }
+            assert!((coverage - values[8]).abs() < 1e-5, "{line}: coverage {coverage}");
+        }
+        assert_eq!(successes, 5);
+    }
+
+    /// The picture of seed 0's start as the published environment draws it.
+    #[test]
+    fn it_looks_like_the_published_environment() {
+        let file = include_bytes!("../../tests/fixtures/push_t_2d_seed0.png");
+        let mut reader = png::Decoder::new(std::io::Cursor::new(file)).read_info().unwrap();
+        let mut published = vec![0; reader.output_buffer_size().unwrap()];
+        reader.next_frame(&mut published).unwrap();
+        let ours = PushT2d::new(0).observation().picture;
+        assert_eq!(ours.len(), PICTURE * PICTURE * 3);
+        assert_eq!(ours.len(), published.len());
+        let total: u32 = ours.iter().zip(&published).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+        let mean = f64::from(total) / ours.len() as f64;
+        assert!(mean < 0.3, "pixels differ by {mean} of 255 on average");
+        let far = ours.chunks(3).zip(published.chunks(3)).filter(|(a, b)| (0..3).any(|c| a[c].abs_diff(b[c]) > 40));
+        assert!(far.count() < 60, "only pixels on edges differ much");
+    }
+
+    #[test]
+    fn the_expert_does_it() {
+        for seed in 100_000..100_010 {
+            let (world, result) = run(seed);
+            assert!(result.success && world.best_reward() == 1.0, "seed {seed}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_clone_goes_on_like_the_original() {
+        let mut world = PushT2d::new(7);
+        let mut expert = PlanarExpert::default();
+        for _ in 0..40 {
+            let action = expert.act(&world);
+            world.step(action);
+        }
+        let (mut other, mut other_expert) = (world.clone(), expert.clone());
+        for _ in 0..20 {
+            let action = expert.act(&world);
+            assert_eq!(action, other_expert.act(&other));
+            assert_eq!(world.step(action), other.step(action));
+        }
+        assert_eq!(world, other);
+        assert_eq!(world.observation(), other.observation());
+    }
+
+    #[test]
+    fn wild_actions_do_no_harm() {
+        let mut world = PushT2d::new(3);
+        for action in [[f32::NAN, 1.0], [f32::INFINITY, -1e30], [-5.0, 900.0], [256.0, 256.0]] {
+            for _ in 0..40 {
+                world.step(action);
+            }
+        }
+        assert!(world.state().iter().all(|value| value.is_finite() && value.abs() < 2000.0), "{:?}", world.state());
+        let mut world = PushT2d::new(3);
+        let mut result = world.step([0.0, 0.0]);
+        while !result.done {
+            result = world.step([0.0, 0.0]);
+        }
+        assert_eq!((world.steps(), result.success), (MAX_STEPS, false), "an episode ends");
     }
 }

@@ -75,3 +75,17 @@ pub fn published_start(seed: u64) -> ((f64, f64), (f64, f64, f64)) {
     let (x, y) = (draws.integer(100, 400), draws.integer(100, 400));
     (finger, (x, y, draws.normal() * 2.0 * PI - PI))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// NumPy 2.4.6: `RandomState(0)`, `randint(50, 450)` twice, `randint(100, 400)` twice, `randn()`.
+    #[test]
+    fn seeds_mean_what_they_mean_to_numpy() {
+        let ((x, y), (tee_x, tee_y, turn)) = published_start(0);
+        assert_eq!((x, y, tee_x, tee_y), (222.0, 97.0, 217.0, 292.0));
+        assert!((turn - (0.9787379841057392 * 2.0 * PI - PI)).abs() < 1e-12, "{turn}");
+        assert_eq!(RandomState::new(0).word(), 2_357_136_044);
+    }
+}

@@ -51,13 +51,11 @@ pub fn judge_task(
             let value = coverage_of(found.0, found.1, *goal);
             conditions(*hold_s, value, vec![("covers the outline", value >= *coverage)], &[found], 0.0, tool_height_m)
         }),
-        TaskConfig::PickPlace { block, goal, size_m, hold_s } => {
-            find(block).map_or_else(TaskScore::default, |found| {
-                let outside_m = area_outside_m(&found.0.spec, &found.1.motion.pose, *goal, *size_m);
-                let goal = vec![("inside the area", outside_m <= 0.0)];
-                conditions(*hold_s, marks(outside_m), goal, &[found], 0.0, tool_height_m)
-            })
-        }
+        TaskConfig::PickPlace { block, goal, size_m, hold_s } => find(block).map_or_else(TaskScore::default, |found| {
+            let outside_m = area_outside_m(&found.0.spec, &found.1.motion.pose, *goal, *size_m);
+            let goal = vec![("inside the area", outside_m <= 0.0)];
+            conditions(*hold_s, marks(outside_m), goal, &[found], 0.0, tool_height_m)
+        }),
         TaskConfig::Stack { block, base, hold_s } => match (find(block), find(base)) {
             (Some(block), Some(base)) => judge_stack(*hold_s, block, base, tool_height_m),
             _ => TaskScore::default(),
@@ -185,4 +183,87 @@ pub(crate) fn area_outside_m(prop: &Prop, pose: &Pose, goal: Pose2, size_m: (f64
             (along.abs() - 0.5 * size_m.0).max(across.abs() - 0.5 * size_m.1)
         })
         .fold(f64::NEG_INFINITY, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::sim::BodyMotion;
+    use crate::config::load_named;
+    use crate::world::Wish;
+    use bevy::ecs::system::RunSystemOnce;
+
+    /// The score of a scene whose props lie at these places (x, y, height of the centre; m), the hand far away.
+    fn score(scene: &Scene, order: &Order, places: &[(f32, f32, f32)]) -> TaskScore {
+        let mut world = World::new();
+        for (index, (spec, place)) in scene.props.iter().zip(places).enumerate() {
+            let pose = Pose::from_translation(Vector::new(place.0, place.1, place.2));
+            let motion = BodyMotion { pose, linear_m_s: Vector::ZERO, angular_rad_s: Vector::ZERO };
+            world.spawn((PropBody { index, spec: spec.clone() }, PropState { motion, touched: false }));
+        }
+        let (scene, order) = (scene.clone(), order.clone());
+        let judge = move |props: Query<(&PropBody, &PropState)>| judge_task(&scene, &order, &props, 0.2);
+        world.run_system_once(judge).unwrap()
+    }
+
+    const GREEN: (f32, f32) = (0.135, -0.20);
+    const YELLOW: (f32, f32) = (-0.135, -0.20);
+
+    /// Red block, blue block, orange ball, white ball.
+    fn sorted(order: &Order, at: [(f32, f32); 4]) -> TaskScore {
+        let scene: Scene = load_named("scenes", "sort_by_word").unwrap();
+        let heights = [0.0125, 0.0125, 0.0135, 0.0135];
+        let places: Vec<(f32, f32, f32)> = at.iter().zip(heights).map(|((x, y), z)| (*x, *y, z)).collect();
+        score(&scene, order, &places)
+    }
+
+    fn wishes(wishes: &[(&[usize], usize, usize)]) -> Order {
+        let wish = |(props, count, area): &(&[usize], usize, usize)| Wish {
+            props: props.to_vec(),
+            count: *count,
+            area: *area,
+        };
+        Order { text: String::new(), wishes: wishes.iter().map(wish).collect() }
+    }
+
+    #[test]
+    fn sorting_is_judged_by_the_sentence() {
+        let away = [(0.0, -0.15), (0.0, -0.22), (0.06, -0.28), (-0.06, -0.28)];
+        let with = |changes: &[(usize, (f32, f32))]| {
+            let mut at = away;
+            changes.iter().for_each(|(prop, place)| at[*prop] = *place);
+            at
+        };
+        let blue_green = wishes(&[(&[1], 1, 0)]);
+        assert!(sorted(&blue_green, with(&[(1, GREEN)])).conditions_hold);
+        assert!(!sorted(&blue_green, away).conditions_hold);
+        assert!(!sorted(&blue_green, with(&[(1, YELLOW)])).conditions_hold, "another area");
+        assert!(!sorted(&blue_green, with(&[(0, GREEN)])).conditions_hold, "another block");
+        let (low, high) = ((GREEN.0, GREEN.1 - 0.03), (GREEN.0, GREEN.1 + 0.03));
+        assert!(!sorted(&blue_green, with(&[(1, low), (0, high)])).conditions_hold, "one too many");
+        assert!(!sorted(&blue_green, with(&[(1, GREEN), (3, YELLOW)])).conditions_hold, "nothing was said of yellow");
+        let two_balls = wishes(&[(&[2, 3], 2, 0)]);
+        assert!(sorted(&two_balls, with(&[(2, low), (3, high)])).conditions_hold);
+        let one = sorted(&two_balls, with(&[(2, low)]));
+        assert!(!one.conditions_hold && one.value > sorted(&two_balls, away).value, "half of it is worth something");
+        let each = wishes(&[(&[0], 1, 0), (&[2], 1, 1)]);
+        assert!(sorted(&each, with(&[(0, GREEN), (2, YELLOW)])).conditions_hold);
+        assert!(!sorted(&each, with(&[(0, YELLOW), (2, GREEN)])).conditions_hold, "exchanged");
+    }
+
+    #[test]
+    fn a_stack_is_one_block_on_the_other() {
+        let scene: Scene = load_named("scenes", "stack").unwrap();
+        let order = Order::of_scene(&scene);
+        let base = (0.05, -0.2, 0.0125);
+        let with = |red: (f32, f32, f32)| score(&scene, &order, &[red, base]);
+        assert!(with((0.05, -0.2, 0.0375)).conditions_hold);
+        assert!(with((0.055, -0.204, 0.0375)).conditions_hold);
+        assert!(!with((0.05, -0.2, 0.060)).conditions_hold, "in the air");
+        assert!(!with((0.07, -0.2, 0.0375)).conditions_hold, "beside it");
+        let beside = with((0.08, -0.2, 0.0125));
+        assert!(!beside.conditions_hold && beside.value < 1.0);
+        let upside_down = score(&scene, &order, &[base, (0.05, -0.2, 0.0375)]);
+        assert!(!upside_down.conditions_hold, "the blue one on the red one");
+    }
 }

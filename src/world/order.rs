@@ -56,7 +56,8 @@ pub(super) fn draw_order(scene: &Scene, seed: u64) -> (Vec<bool>, Order) {
         present[absent[below(absent.len())]] = true;
     }
     // First what kind of sentence, then which: there are many more of some kinds than of others.
-    let mut kinds = [single_orders(scene, areas, &present), pair_orders(scene, areas, &present), counted(scene, areas, &present)];
+    let mut kinds =
+        [single_orders(scene, areas, &present), pair_orders(scene, areas, &present), counted(scene, areas, &present)];
     let some: Vec<&mut Vec<Order>> = kinds.iter_mut().filter(|orders| !orders.is_empty()).collect();
     let kind = below(some.len());
     let order = some.into_iter().nth(kind).map(|orders| {
@@ -137,4 +138,58 @@ fn counted(scene: &Scene, areas: &[Area], present: &[bool]) -> Vec<Order> {
         }
     }
     orders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load_named;
+
+    fn sorting() -> Scene {
+        load_named("scenes", "sort_by_word").unwrap()
+    }
+
+    #[test]
+    fn sentences_ask_for_what_is_there() {
+        let scene = sorting();
+        let TaskConfig::SortByWord { areas, objects, .. } = &scene.task else { panic!("it is a sorting scene") };
+        let mut kinds = [0; 3];
+        for seed in 0..500 {
+            let (present, order) = draw_order(&scene, seed);
+            assert_eq!((present.clone(), order.clone()), draw_order(&scene, seed), "seed {seed}");
+            let count = present.iter().filter(|there| **there).count();
+            assert!((objects.0..=objects.1).contains(&count), "seed {seed}: {count} props");
+            assert!(!order.wishes.is_empty(), "seed {seed}: {order:?}");
+            for wish in &order.wishes {
+                assert!(wish.props.len() >= wish.count && wish.area < areas.len(), "seed {seed}: {order:?}");
+                assert!(wish.props.iter().all(|prop| present[*prop]), "seed {seed}: {order:?}");
+                if wish.props.len() == 1 {
+                    let (colour, kind) = scene.props[wish.props[0]].noun().unwrap();
+                    assert!(order.text.contains(&format!("the {colour} {kind} into the {}", areas[wish.area].name)));
+                }
+            }
+            assert!(may_ask(&scene, &order.text), "{}", order.text);
+            let kind = if order.wishes.len() == 2 { 1 } else { usize::from(order.wishes[0].count == 2) * 2 };
+            kinds[kind] += 1;
+        }
+        assert!(kinds.iter().all(|count| *count > 50), "every kind of sentence is drawn: {kinds:?}");
+        assert!(!may_ask(&scene, "Put the green block into the green area"));
+    }
+
+    #[test]
+    fn one_area_needs_no_name() {
+        let mut scene = sorting();
+        let TaskConfig::SortByWord { areas, .. } = &mut scene.task else { panic!("it is a sorting scene") };
+        areas.truncate(1);
+        let texts: Vec<String> = (0..40).map(|seed| draw_order(&scene, seed).1.text).collect();
+        assert!(texts.iter().all(|text| text.ends_with("into the area")), "{texts:?}");
+        assert!(texts.iter().any(|text| text == "Put two balls into the area"), "{texts:?}");
+    }
+
+    #[test]
+    fn other_scenes_ask_the_same_every_time() {
+        let scene: Scene = load_named("scenes", "move_t").unwrap();
+        assert_eq!(draw_order(&scene, 3), (vec![true], Order::of_scene(&scene)));
+        assert!(may_ask(&scene, &scene.instruction) && !may_ask(&scene, "Do something else"));
+    }
 }

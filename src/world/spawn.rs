@@ -84,12 +84,7 @@ pub fn sample_start(scene: &Scene, model: &ArmModel, seed: u64) -> Result<Start,
 }
 
 /// Draws a place for every prop that is present; the error is the name of the first that found none.
-fn arrange(
-    scene: &Scene,
-    present: &[bool],
-    pan_axis: (f64, f64),
-    rng: &mut ChaCha8Rng,
-) -> Result<Vec<Pose>, String> {
+fn arrange(scene: &Scene, present: &[bool], pan_axis: (f64, f64), rng: &mut ChaCha8Rng) -> Result<Vec<Pose>, String> {
     let goals = scene.task.goals_m();
     let attempts = if scene.props.len() > 1 { ATTEMPTS / 10 } else { ATTEMPTS };
     let mut centres: Vec<(f64, f64)> = Vec::new();

@@ -17,6 +17,8 @@ const CLOSED_ON_25MM_RAD: f64 = 0.126;
 const JAW_RAD_PER_M: f64 = 13.7;
 /// Where the fixed finger's pad stands beside the tool point, m.
 const FIXED_PAD_M: f64 = 0.0094;
+/// A hand that cannot be turned as wanted goes on if it can be this near to where it is wanted, m.
+const MAKESHIFT_M: f64 = 0.002;
 /// Length that weighs as much as one radian when pose errors are added, m.
 const METRES_PER_RADIAN: f64 = 0.045;
 
@@ -425,6 +427,7 @@ fn reach(arm: &Arm, tool: &Tool, position: DVec3, yaw: f64, q: &[f64]) -> Vec<f6
     let tilt = outward_tilt_rad(outward.length());
     let outward = outward.normalize_or_zero();
     let settings = IkSettings { max_iterations: 60, tolerance_m: 1.5e-3, ..IkSettings::default() };
+    let mut makeshift = None;
     for extra in [0.0, 0.1, 0.2, -0.1, 0.35] {
         let (sin, cos) = (tilt + extra).sin_cos();
         let target = IkTarget {
@@ -436,6 +439,10 @@ fn reach(arm: &Arm, tool: &Tool, position: DVec3, yaw: f64, q: &[f64]) -> Vec<f6
         if solution.reached {
             return solution.q;
         }
+        if makeshift.is_none() && solution.position_error_m < MAKESHIFT_M {
+            makeshift = Some(solution.q);
+        }
     }
-    q.to_vec()
+    // On the way a wrist at its limit may be turned less than wanted: going on takes it away from there, waiting does not.
+    makeshift.unwrap_or_else(|| q.to_vec())
 }

@@ -99,6 +99,8 @@ pub fn job_now(scene: &Scene, order: &Order, arm: &Arm, q_rad: &[f64], props: &[
             let job = GripJob {
                 goal_yaw_rad: Some(yaw_rad(at)),
                 goal_symmetry: 4,
+                // The wrist has to have room for the turn onto the base too.
+                side: GripSide::LeastTravel,
                 support_m,
                 lift_m: 0.020,
                 release_within_m: 0.003,
@@ -148,8 +150,8 @@ fn sort(
         .or_else(|| nearest(&mut wished().filter(|(prop, area)| is_inside(*prop, *area))))?;
     let slot = free_slot(areas.get(area)?, order.wanted_in(area), prop, props)?;
     let job = put(scene.props.get(prop)?, slot)?;
-    // Among other things it is set down nearer to its place.
-    Some((prop, GripJob { lift_m: 0.045, ..job }))
+    // Carried over other things, and far across the table: the wrist must have room for the way there.
+    Some((prop, GripJob { lift_m: 0.045, side: GripSide::LeastTravel, ..job }))
 }
 
 /// Where in an area the next thing goes: in its middle, or side by side along its longer edge.

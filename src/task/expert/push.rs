@@ -99,7 +99,6 @@ struct Stroke {
 }
 
 impl PushMemory {
-    #[cfg(mini)] pub fn stage_name(&self) -> String { format!("{:?}", self.stage).split('{').next().unwrap_or("").split("Push {").next().unwrap_or("").chars().take(14).collect() }
     /// Pushes planned so far are forgotten; where the arm is stays known.
     fn replan(&mut self) {
         self.stage = Stage::Rise;
@@ -220,15 +219,8 @@ fn advance(
             if !close(now, to) {
                 return (Stage::Descend(push), to);
             }
-            let stroke = Stroke {
-                push,
-                from: start,
-                gone_m: 0.0,
-                tee,
-                moved_m: 0.0,
-                best_m: model.error(tee),
-                ticks_since: 0,
-            };
+            let stroke =
+                Stroke { push, from: start, gone_m: 0.0, tee, moved_m: 0.0, best_m: model.error(tee), ticks_since: 0 };
             (Stage::Push(stroke), to)
         }
         Stage::Push(stroke) => go_on(model, tee, tip, speed, tick_s, stroke),
