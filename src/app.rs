@@ -10,7 +10,7 @@ use crate::episode::{self, PhysicsEntity};
 use crate::operator::Operator;
 use crate::record;
 use crate::robot;
-use crate::task::expert;
+use crate::task::expert::{self, Expert, ExpertSpeed};
 use crate::teleop;
 use crate::world::{ActiveScene, spawn_props};
 use bevy::prelude::*;
@@ -52,6 +52,10 @@ pub struct RunOptions {
     pub multi_threaded: bool,
     /// Who moves the arm.
     pub operator: Operator,
+    /// Which scripted expert, when it is its turn.
+    pub expert: Expert,
+    /// How fast it goes.
+    pub speed: ExpertSpeed,
     /// What moves the joints.
     pub backend: Backend,
 }
@@ -67,6 +71,8 @@ impl Default for RunOptions {
             control_hz: 30,
             multi_threaded: false,
             operator: Operator::Scripted,
+            expert: Expert::default(),
+            speed: ExpertSpeed::default(),
             backend: Backend::Sim,
         }
     }
@@ -208,6 +214,8 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     camera::plugin(app);
     record::plugin(app);
     app.insert_resource(options.operator);
+    app.insert_resource(options.expert);
+    app.insert_resource(options.speed);
     app.insert_resource(loaded.scene.clone());
     let world = app.world_mut();
     let physics = world.spawn(Name::new("physics")).id();

@@ -18,6 +18,7 @@ pub mod episode;
 pub mod headless;
 pub mod joint_units;
 pub mod operator;
+pub mod push_t_2d;
 pub mod record;
 pub mod replay;
 pub mod rig;

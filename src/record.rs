@@ -12,7 +12,7 @@ use crate::episode::{EndReason, Episode, EpisodePhase, EpisodeStarted, hash_stat
 use crate::joint_units::JointUnits;
 use crate::operator::Operator;
 use crate::robot::{Arm, JointState, JointTarget};
-use crate::world::ActiveScene;
+use crate::world::Order;
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
 use std::path::Path;
@@ -207,9 +207,9 @@ pub fn plugin(app: &mut App) {
         Control,
         record.in_set(ControlSystems::Record).before(hash_state).run_if(resource_exists::<Recorder>),
     );
-    app.add_observer(|_: On<EpisodeStarted>, recorder: Option<ResMut<Recorder>>, scene: Res<ActiveScene>| {
+    app.add_observer(|_: On<EpisodeStarted>, recorder: Option<ResMut<Recorder>>, order: Res<Order>| {
         if let Some(mut recorder) = recorder {
-            recorder.begin(&scene.scene.instruction);
+            recorder.begin(&order.text);
         }
     });
 }

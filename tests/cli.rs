@@ -107,10 +107,14 @@ fn without_a_display_the_task_runs_headless() {
 #[test]
 fn wrong_calls_are_answered_in_words() {
     for (arguments, expected) in [
-        (&["run", "--task", "move_x"][..], "there are free_play, move_t, pick_place"),
+        (&["run", "--task", "move_x"][..], "there are free_play, move_t, move_t_anywhere, pick_place"),
         (&["run", "--task", "free_play"], "nothing to do"),
         (&["run", "--episodes", "0"], "--episodes"),
         (&["run", "--speed", "NaN"], "--speed"),
+        (&["run", "--expert", "push", "--task", "stack"], "--expert place"),
+        (&["record", "--expert", "push", "--task", "pick_place", "--episodes", "1", "--out", "gone"], "--expert place"),
+        (&["run", "--expert", "kick"], "place, push"),
+        (&["record", "--task", "push_t_2d", "--episodes", "1", "--out", "gone"], "etude run"),
         (&["run", "--control-hz", "50"], "whole multiple"),
         (&["run", "--urdf", "no.urdf"], "no.urdf"),
         (&["run", "--urdf", "Cargo.toml"], "not a valid URDF"),
@@ -163,6 +167,31 @@ fn rows_of(dataset: &str, folder: &Path) -> String {
     let csv = folder.join("rows.csv");
     stdout(&etude(&["dataset", "export", dataset, "--csv", csv.to_str().unwrap()]));
     std::fs::read_to_string(csv).unwrap()
+}
+
+#[test]
+fn every_episode_has_the_sentence_it_was_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sorted");
+    let out = out.to_str().unwrap();
+    let call = ["record", "--task", "sort_by_word", "--cameras", "none", "--episodes", "3", "--speed", "1"];
+    stdout(&etude(&[&call[..], &["--json", "--out", out]].concat()));
+    let dataset = etude::dataset::Dataset::open(Path::new(out)).unwrap();
+    let tasks: Vec<String> = (0..3).map(|episode| dataset.episode(episode).unwrap().tasks.join("; ")).collect();
+    assert!(tasks.iter().all(|task| task.starts_with("Put ") && task.contains(" area")), "{tasks:?}");
+    assert!(tasks[0] != tasks[1] || tasks[1] != tasks[2], "the sentence is drawn anew: {tasks:?}");
+    // Replay finds the scene by any of its sentences.
+    let line = json_lines(&stdout(&etude(&["replay", out, "--episode", "1", "--json"])));
+    assert_eq!((&line[0]["task"], &line[0]["success"]), (&"sort_by_word".into(), &true.into()), "{line:?}");
+}
+
+#[test]
+fn the_planar_task_runs_too() {
+    let lines =
+        json_lines(&stdout(&etude(&["run", "--task", "push_t_2d", "--seed", "100000", "--episodes", "3", "--json"])));
+    assert_eq!(lines.len(), 4);
+    assert!(lines[..3].iter().all(|line| line["success"] == true && line["coverage"].as_f64().unwrap() > 0.95));
+    assert_eq!((&lines[3]["successes"], &lines[3]["mean_score"]), (&3.into(), &1.0.into()));
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod doctor;
 #[cfg(unix)]
 mod guide;
 mod park;
+mod planar;
 mod ports;
 mod practise;
 mod record;
@@ -26,7 +27,9 @@ mod urdf;
 mod virtual_arm;
 
 use crate::app::{AppError, Backend, RunOptions};
+use crate::config::Scene;
 use crate::operator::Operator;
+use crate::task::expert::{Expert, ExpertSpeed};
 use bevy::log::{Level, LogPlugin};
 use bevy::prelude::App;
 use clap::{Args, Parser, Subcommand};
@@ -106,7 +109,8 @@ struct SetUpArgs {
 /// What to simulate.
 #[derive(Args, Clone, Debug)]
 struct WorldArgs {
-    /// Task: a scene in scenes/ (move_t, pick_place, free_play) or a .ron file.
+    /// Task: a scene in scenes/ (move_t, move_t_anywhere, pick_place, sort_by_word, stack, free_play) or a .ron file;
+    /// run and screenshot also know push_t_2d, the published planar Push-T.
     #[arg(long, default_value = "move_t", value_name = "NAME")]
     task: String,
     #[command(flatten)]
@@ -120,12 +124,28 @@ struct WorldArgs {
     /// Control ticks per second.
     #[arg(long, default_value_t = 30, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000))]
     control_hz: u32,
+    /// Which scripted expert does the task.
+    #[arg(long, default_value = "place")]
+    expert: Expert,
+    /// Pace of the expert: 0.5 is a practised person's, 1 the fastest at which it fails no more often.
+    #[arg(long, default_value_t = 0.5, value_name = "PACE")]
+    speed: f64,
 }
 
 impl WorldArgs {
     fn options(&self, operator: Operator) -> Result<RunOptions, CliError> {
         let real = self.set_up.arm == "real";
+        if !(self.speed.is_finite() && (0.05..=3.0).contains(&self.speed)) {
+            return Err(CliError::Usage(format!("--speed {}: give a number from 0.05 to 3", self.speed)));
+        }
+        if self.task == planar::NAME {
+            return Err(CliError::Usage(
+                "--task push_t_2d: this task is no table with an arm; see it with `etude run` or `etude screenshot`".into(),
+            ));
+        }
         Ok(RunOptions {
+            expert: self.expert,
+            speed: ExpertSpeed(self.speed),
             scene: self.task.clone(),
             arm: if real { "so100".into() } else { self.set_up.arm.clone() },
             urdf: self.set_up.urdf.clone(),
@@ -136,6 +156,21 @@ impl WorldArgs {
             operator,
             backend: self.backend(real)?,
         })
+    }
+
+    /// Complains where the chosen expert has nothing to do. `others`: what else could be asked for.
+    fn check_expert(&self, scene: &Scene, others: &str) -> Result<(), CliError> {
+        if self.expert.can_do(scene) {
+            return Ok(());
+        }
+        Err(CliError::Usage(if Expert::Place.can_do(scene) {
+            format!("--expert push: \"{}\" is no task for pushing; choose --task move_t, or --expert place", scene.title)
+        } else {
+            format!(
+                "--operator scripted: \"{}\" is a scene with nothing to do; choose --task move_t or pick_place{others}",
+                scene.title
+            )
+        }))
     }
 
     /// Whether a real arm will move.

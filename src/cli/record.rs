@@ -8,7 +8,6 @@ use crate::episode::EpisodePhase;
 use crate::headless::{EpisodeReport, Headless};
 use crate::operator::Operator;
 use crate::record::{self, CameraWish, Keep, Recorder, SEEDS_END};
-use crate::task::expert::job_of;
 use bevy::prelude::Mut;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -148,12 +147,7 @@ pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
         super::terminal_keys::add_stop_keys(&mut headless.app);
     }
     let scene = headless.scene();
-    if job_of(&scene).is_none() {
-        return Err(CliError::Usage(format!(
-            "--operator scripted: \"{}\" is a scene with nothing to do; choose --task move_t or pick_place",
-            scene.title
-        )));
-    }
+    args.world.check_expert(&scene, "")?;
     let keep = match args.keep {
         KeepArg::Success => Keep::Successes,
         KeepArg::All => Keep::All,
