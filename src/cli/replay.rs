@@ -61,6 +61,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
         multi_threaded: false,
         operator: Operator::Replay,
         backend: Backend::Sim,
+        cameras: Vec::new(),
     };
     let mut headless = Headless::new(&options)?;
     let world = headless.app.world_mut();
