@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(overview.rgb.len(), (overview.width * overview.height * 3) as usize);
         let extra = tick_until(&mut headless, "extra", |frame| frame.state == CameraState::Fresh);
         assert_eq!((extra.width, extra.height, extra.rgb[2]), (640, 480, 200));
-        assert_eq!(frame(&mut headless, "wrist").rgb, [], "nobody asked the simulated camera");
+        assert!(frame(&mut headless, "wrist").rgb.is_empty(), "nobody asked the simulated camera");
         // The simulated one draws for whoever watches, whatever is in use.
         headless.app.insert_resource(CamerasWatched(true));
         headless.tick();

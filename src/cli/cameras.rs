@@ -3,7 +3,7 @@
 use super::{CliError, say, width_x_height};
 use crate::camera::live::opener_of;
 use crate::camera::real::{
-    Backoff, CameraError, CameraSource, FoundCamera, Health, KnownCameras, Mode, NamedSource, Picture, RealCamera,
+    Backoff, CameraSource, FoundCamera, Health, KnownCameras, Mode, NamedSource, Picture, RealCamera, find_camera,
     find_cameras, modes_of,
 };
 use clap::{Args, Subcommand};
@@ -156,20 +156,10 @@ pub(super) fn bound() -> Result<Vec<NamedSource>, CliError> {
 /// Complains of a source that is not there.
 pub(super) fn check_source(source: &CameraSource) -> Result<(), CliError> {
     match source {
-        CameraSource::Device(id) => {
-            let found = find_cameras();
-            if found.iter().any(|camera| camera.is(id)) {
-                return Ok(());
-            }
-            let names: Vec<&str> = found.iter().map(|camera| camera.id.as_str()).collect();
-            let known = if names.is_empty() { "no camera".to_string() } else { names.join(", ") };
-            Err(CameraError::Unknown { id: id.clone(), known }.into())
-        }
-        other => {
-            opener_of(other).open((640, 480), 30)?;
-            Ok(())
-        }
+        CameraSource::Device(id) => drop(find_camera(id)?),
+        other => drop(opener_of(other).open((640, 480), 30)?),
     }
+    Ok(())
 }
 
 fn bind(name: &str, source: &CameraSource) -> Result<(), CliError> {
@@ -177,10 +167,7 @@ fn bind(name: &str, source: &CameraSource) -> Result<(), CliError> {
     check_source(source)?;
     // Under whatever name it was given: what is kept is the one that stays.
     let source = match source {
-        CameraSource::Device(id) => {
-            let camera = find_cameras().into_iter().find(|camera| camera.is(id));
-            CameraSource::Device(camera.map_or_else(|| id.clone(), |camera| camera.id))
-        }
+        CameraSource::Device(id) => CameraSource::Device(find_camera(id)?.id),
         CameraSource::Folder { path, fps } => CameraSource::Folder { path: std::path::absolute(path)?, fps: *fps },
         CameraSource::File { path, fps } => CameraSource::File { path: std::path::absolute(path)?, fps: *fps },
     };
@@ -273,11 +260,15 @@ fn watch(args: &CamerasArgs, lines: &mut [Line]) -> Result<(), CliError> {
         (line.broken_pictures, line.losses) = (after.broken, after.losses);
         line.notes = after.notes.to_vec();
         line.problem = after.problem.as_deref().map(String::from);
+        if line.problem.is_none() && line.first_picture_s.is_none() {
+            line.problem =
+                Some(format!("no picture came within {} s; unplug it and plug it in again", FIRST_PICTURE.as_secs()));
+        }
         if let Some(folder) = &args.pictures
             && camera.wait_for_picture(Duration::from_secs(2))
             && camera.take(&mut picture, &mut unused)
         {
-            let file = folder.join(format!("{}.png", file_name(camera.name(), &line.id)));
+            let file = folder.join(format!("{}.png", file_name(line.bound_to.as_deref().unwrap_or(&line.id))));
             write_png(&file, &picture)?;
             line.picture = Some(file);
         }
@@ -286,8 +277,7 @@ fn watch(args: &CamerasArgs, lines: &mut [Line]) -> Result<(), CliError> {
 }
 
 /// A name for a camera's picture that every file system takes.
-fn file_name(name: &str, id: &str) -> String {
-    let text = if name.starts_with("camera") { id } else { name };
+fn file_name(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).take(80).collect()
 }
 
@@ -395,7 +385,7 @@ mod tests {
 
     #[test]
     fn files_are_called_after_the_camera() {
-        assert_eq!(file_name("front", "usb-1"), "front");
-        assert_eq!(file_name("camera0", "pci-0:1/2"), "pci-0_1_2");
+        assert_eq!(file_name("front"), "front");
+        assert_eq!(file_name("pci-0:1/2"), "pci-0_1_2");
     }
 }

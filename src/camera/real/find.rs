@@ -85,7 +85,7 @@ pub fn find_cameras_in(sys: &Path, dev: &Path) -> Vec<FoundCamera> {
 ///
 /// # Errors
 /// [`CameraError::Unknown`] with what there is.
-pub(super) fn find_camera(id: &str) -> Result<FoundCamera, CameraError> {
+pub fn find_camera(id: &str) -> Result<FoundCamera, CameraError> {
     let found = find_cameras();
     if let Some(camera) = found.iter().find(|camera| camera.is(id)) {
         return Ok(camera.clone());
@@ -197,6 +197,6 @@ mod tests {
     #[test]
     fn no_sysfs_means_no_camera() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(find_cameras_in(&folder.path().join("sys"), &folder.path().join("dev")), []);
+        assert!(find_cameras_in(&folder.path().join("sys"), &folder.path().join("dev")).is_empty());
     }
 }

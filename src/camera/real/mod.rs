@@ -22,7 +22,7 @@ mod feed_tests;
 pub use capture::{Capture, Decoder, Encoding};
 pub use error::CameraError;
 pub use feed::{Backoff, Health, Picture, RealCamera};
-pub use find::{FoundCamera, find_cameras, find_cameras_in};
+pub use find::{FoundCamera, find_camera, find_cameras, find_cameras_in};
 pub use fit::Fitter;
 pub use known::{BoundCamera, KnownCameras};
 pub use lock::{Control, Controls, lock_settings};
