@@ -118,7 +118,7 @@ struct WorldArgs {
     /// A real camera, or what stands in for one, in place of the simulated one of that name: front=ID of `etude cameras`,
     /// front=folder:PATH@30, front=file:PATH. With a real arm the cameras bound by `etude cameras bind` are there anyway.
     #[arg(long = "camera", value_name = "NAME=SOURCE")]
-    cameras: Vec<NamedSource>,
+    real_cameras: Vec<NamedSource>,
     /// Control ticks per second.
     #[arg(long, default_value_t = 30, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000))]
     control_hz: u32,
@@ -143,7 +143,7 @@ impl WorldArgs {
 
     /// The real cameras of the run: those given, and with a real arm those bound on this computer.
     fn cameras(&self) -> Result<Vec<NamedSource>, CliError> {
-        let mut all = self.cameras.clone();
+        let mut all = self.real_cameras.clone();
         for (index, named) in all.iter().enumerate() {
             if all[..index].iter().any(|other| other.name == named.name) {
                 return Err(CliError::Usage(format!("--camera {}: the name is given twice", named.name)));
@@ -152,7 +152,7 @@ impl WorldArgs {
         }
         if self.is_real() {
             let bound = cameras::bound()?;
-            all.extend(bound.into_iter().filter(|bound| !self.cameras.iter().any(|given| given.name == bound.name)));
+            all.extend(bound.into_iter().filter(|bound| !self.real_cameras.iter().any(|given| given.name == bound.name)));
         }
         Ok(all)
     }
@@ -308,4 +308,15 @@ fn progress_bar(length: u64, unit: &str) -> indicatif::ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_option_means_two_things() {
+        Cli::command().debug_assert();
+    }
 }
