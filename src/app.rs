@@ -3,7 +3,9 @@
 use crate::arm::{ArmModel, UrdfError, load_urdf};
 use crate::backend::servo::{self, ServoArm, ServoError, ServoJoint};
 use crate::backend::sim::{self, LinkShapes, RateError, ShapeError, SimJoint, SimSettings};
-use crate::camera;
+use crate::camera::live::RealCameras;
+use crate::camera::real::{CameraError, NamedSource};
+use crate::camera::{self};
 use crate::config::{self, ArmConfig, ConfigError, PhysicsConfig, Scene, ServoProfile};
 use crate::control::{self, ControlRate};
 use crate::episode::{self, PhysicsEntity};
@@ -58,6 +60,8 @@ pub struct RunOptions {
     pub speed: ExpertSpeed,
     /// What moves the joints.
     pub backend: Backend,
+    /// Real cameras and what stands in for them; beside a real arm they are the only ones.
+    pub cameras: Vec<NamedSource>,
 }
 
 impl Default for RunOptions {
@@ -74,6 +78,7 @@ impl Default for RunOptions {
             expert: Expert::default(),
             speed: ExpertSpeed::default(),
             backend: Backend::Sim,
+            cameras: Vec::new(),
         }
     }
 }
@@ -90,6 +95,9 @@ pub enum AppError {
     /// The real arm cannot be used.
     #[error(transparent)]
     Servo(#[from] ServoError),
+    /// A real camera cannot be used.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
     /// The arm's collision shapes could not be made.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -127,6 +135,8 @@ pub struct Loaded {
     pub rate: ControlRate,
     /// The real arm, connected; nothing: it is simulated. It parks when the last holder of this lets go.
     pub hardware: Option<ServoArm>,
+    /// Real cameras, running.
+    pub cameras: RealCameras,
 }
 
 impl Loaded {
@@ -160,8 +170,11 @@ impl Loaded {
             Backend::Sim => None,
             Backend::Servo { port, id } => Some(ServoArm::connect(port, id, &model, &arm)?),
         };
+        let cameras =
+            RealCameras::start(&options.cameras, &scene.scene.cameras, options.control_hz, hardware.is_some())?;
         Ok(Self {
             hardware,
+            cameras,
             scene,
             shapes: LinkShapes::new(&model)?,
             model,
@@ -231,7 +244,8 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     };
     commands.entity(arm).insert(loaded.shapes.clone());
     spawn_props(&mut commands, &loaded.scene.scene);
-    camera::spawn_cameras(&mut commands, &loaded.scene.scene.cameras);
+    commands.insert_resource(loaded.cameras.clone());
+    camera::spawn_cameras(&mut commands, &loaded.scene.scene.cameras, &loaded.cameras);
     world.flush();
     if loaded.hardware.is_some() {
         servo::read_now(world);

@@ -2,6 +2,7 @@
 
 use crate::backend::servo::ServoJoint;
 use crate::backend::sim::{self, BodyMotion, SimJoint};
+use crate::camera::live::RealCameras;
 use crate::camera::{CameraSensor, spawn_cameras};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::robot::{Arm, JointCommand, JointState, JointTarget, WorldPose};
@@ -190,7 +191,8 @@ fn change_scene(world: &mut World, scene: ActiveScene) {
         world.despawn(entity);
     }
     spawn_props(&mut world.commands(), &scene.scene);
-    spawn_cameras(&mut world.commands(), &scene.scene.cameras);
+    let real = world.resource::<RealCameras>().clone();
+    spawn_cameras(&mut world.commands(), &scene.scene.cameras, &real);
     world.flush();
     world.insert_resource(scene);
 }

@@ -1,6 +1,8 @@
 //! Recording: what happened in each tick goes into a dataset. A [`Recorder`] in the world is all it takes; it begins with
 //! every episode and ends with it.
 
+use crate::camera::live::wait_for_pictures;
+use crate::camera::real::CameraError;
 use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::dataset::check::CheckOptions;
@@ -38,6 +40,9 @@ pub enum RecordError {
     /// There is no arm.
     #[error("there is no arm in the scene; load one before recording")]
     NoArm,
+    /// A real camera gives no picture.
+    #[error(transparent)]
+    RealCamera(#[from] CameraError),
     /// The dataset does not take it.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -116,6 +121,7 @@ fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<Camera
         specs.push(CameraSpec { name: name.clone(), width, height });
     }
     let names: Vec<String> = wishes.iter().map(|wish| wish.name.clone()).collect();
+    wait_for_pictures(world, &names)?;
     world.insert_resource(if names.is_empty() { CamerasInUse::None } else { CamerasInUse::Named(names) });
     Ok(specs)
 }

@@ -35,7 +35,7 @@ fn help_comes_at_once_and_lists_the_verbs() {
             let began = Instant::now();
             let text = stdout(&etude(&["--help"]));
             assert!(
-                ["practise", "run", "record", "replay", "dataset", "urdf", "bench", "screenshot"]
+                ["practise", "run", "record", "replay", "dataset", "urdf", "bench", "screenshot", "cameras"]
                     .iter()
                     .all(|verb| text.contains(verb)),
                 "{text}"
@@ -480,5 +480,49 @@ mod arms {
             assert!(!done && complaint.contains(expected), "{arguments:?}: {complaint}");
             assert_eq!(complaint.trim_end().lines().count(), 1, "{complaint}");
         }
+    }
+}
+
+#[test]
+fn cameras_are_watched_and_get_their_names_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let shots = folder.path().join("shots");
+    std::fs::create_dir(&shots).unwrap();
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/camera/table.jpg");
+    std::fs::copy(picture, shots.join("1.jpg")).unwrap();
+    let call = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_etude"));
+        let home = ["HOME", "XDG_CONFIG_HOME"].map(|variable| (variable, folder.path()));
+        command.arg("cameras").args(arguments).envs(home).current_dir(folder.path()).output().unwrap()
+    };
+    let refused = |arguments: &[&str]| {
+        let output = call(arguments);
+        assert!(!output.status.success(), "{arguments:?} was accepted");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let watch = ["--json", "--seconds", "0.4", "--pictures", "seen", "--camera", "test=folder:shots@60"];
+    let report: serde_json::Value = serde_json::from_str(&stdout(&call(&watch))).unwrap();
+    let cameras = report["cameras"].as_array().unwrap();
+    let test = cameras.iter().find(|camera| camera["bound_to"] == "test").unwrap();
+    assert!(test["fps"].as_f64().unwrap() > 0.0, "{test}");
+    assert_eq!((&test["mode"]["width"], &test["mode"]["encoding"]), (&64.into(), &"jpeg".into()));
+    let png = std::fs::read(folder.path().join("seen/test.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+    assert!(stdout(&call(&["bind", "front", "folder:shots@15"])).contains("front is folder:"));
+    // What is bound is found from anywhere.
+    let kept = std::fs::read_to_string(folder.path().join("etude/cameras.ron")).unwrap();
+    assert!(kept.contains(&*shots.to_string_lossy()), "{kept}");
+    assert!(stdout(&call(&["unbind", "front"])).contains("forgotten"));
+    assert!(refused(&["unbind", "front"]).contains("no camera is bound"));
+    for (arguments, word) in [
+        (&["bind", "a b", "folder:shots"][..], "letters"),
+        (&["bind", "front", "folder:nowhere"], "nowhere"),
+        (&["bind", "front", "usb-none"], "etude cameras"),
+        (&["--camera", "front=file:shots/1.jpg"], "mp4"),
+        (&["--camera", "front=folder:shots@0"], "from 1 to 240"),
+        (&["--seconds", "1e9"], "0 to 3600"),
+    ] {
+        let text = refused(arguments);
+        assert!(text.contains(word) && !text.contains("panicked"), "{arguments:?}: {text}");
     }
 }

@@ -6,6 +6,7 @@ mod bench;
 mod bench_bus;
 mod calibrate;
 mod calibrate_window;
+mod cameras;
 mod dataset;
 mod dataset_text;
 mod doctor;
@@ -28,6 +29,7 @@ mod virtual_arm;
 
 use crate::app::{AppError, Backend, RunOptions};
 use crate::config::Scene;
+use crate::camera::real::NamedSource;
 use crate::operator::Operator;
 use crate::task::expert::{Expert, ExpertSpeed};
 use bevy::log::{Level, LogPlugin};
@@ -71,6 +73,8 @@ enum Verb {
     Urdf(urdf::UrdfVerb),
     /// Measure the program's own speed on this machine.
     Bench(bench::BenchArgs),
+    /// List cameras, look through all of them together, and give them names.
+    Cameras(cameras::CamerasArgs),
     /// List serial ports and the arms on them.
     Ports(ports::PortsArgs),
     /// Give new motors their ids, one at a time.
@@ -121,6 +125,10 @@ struct WorldArgs {
     /// Name of the real arm's calibration, if it is not known from this computer.
     #[arg(long, value_name = "NAME", requires = "arm_port")]
     arm_id: Option<String>,
+    /// A real camera, or what stands in for one, in place of the simulated one of that name: front=ID of `etude cameras`,
+    /// front=folder:PATH@30, front=file:PATH. With a real arm the cameras bound by `etude cameras bind` are there anyway.
+    #[arg(long = "camera", value_name = "NAME=SOURCE")]
+    real_cameras: Vec<NamedSource>,
     /// Control ticks per second.
     #[arg(long, default_value_t = 30, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000))]
     control_hz: u32,
@@ -155,6 +163,7 @@ impl WorldArgs {
             multi_threaded: false,
             operator,
             backend: self.backend(real)?,
+            cameras: self.cameras()?,
         })
     }
 
@@ -171,6 +180,22 @@ impl WorldArgs {
                 scene.title
             )
         }))
+    }
+
+    /// The real cameras of the run: those given, and with a real arm those bound on this computer.
+    fn cameras(&self) -> Result<Vec<NamedSource>, CliError> {
+        let mut all = self.real_cameras.clone();
+        for (index, named) in all.iter().enumerate() {
+            if all[..index].iter().any(|other| other.name == named.name) {
+                return Err(CliError::Usage(format!("--camera {}: the name is given twice", named.name)));
+            }
+            cameras::check_source(&named.source)?;
+        }
+        if self.is_real() {
+            let bound = cameras::bound()?;
+            all.extend(bound.into_iter().filter(|bound| !self.real_cameras.iter().any(|given| given.name == bound.name)));
+        }
+        Ok(all)
     }
 
     /// Whether a real arm will move.
@@ -214,6 +239,9 @@ pub enum CliError {
     /// An episode could not start.
     #[error(transparent)]
     Start(#[from] crate::headless::StartError),
+    /// A camera cannot be used.
+    #[error(transparent)]
+    Camera(#[from] crate::camera::real::CameraError),
     /// A dataset could not be read or written.
     #[error(transparent)]
     Dataset(#[from] crate::dataset::DatasetError),
@@ -274,6 +302,10 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             bench::bench(&args)
         }
+        Verb::Cameras(args) => {
+            start_logging(cli.verbose);
+            cameras::cameras(&args)
+        }
         Verb::Ports(args) => ports::ports(&args),
         Verb::SetupMotors(args) => setup_motors::setup_motors(&args),
         Verb::Calibrate(args) => calibrate::calibrate(&args, cli.verbose),
@@ -317,4 +349,15 @@ fn progress_bar(length: u64, unit: &str) -> indicatif::ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_option_means_two_things() {
+        Cli::command().debug_assert();
+    }
 }

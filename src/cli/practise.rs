@@ -49,6 +49,8 @@ impl Default for PractiseArgs {
 
 /// Options of `etude screenshot`.
 #[derive(Args, Debug)]
+// Its own `--camera` names a camera to look through.
+#[command(mut_arg("real_cameras", |arg| arg.long("given-camera").hide(true)))]
 pub(super) struct ScreenshotArgs {
     #[command(flatten)]
     world: WorldArgs,

@@ -117,7 +117,13 @@ fn choose(
         GhostChoice::Mine => (ghost.trace, ghost.about) = my_best(&book, &scene.name, episode.seed),
         GhostChoice::Expert if !has_job(&scene.scene) => ghost.about = "no expert for this".into(),
         GhostChoice::Expert => {
-            let options = RunOptions { scene: scene.name.clone(), operator: Operator::Scripted, expert: *expert, ..options.0.clone() };
+            let options = RunOptions {
+                scene: scene.name.clone(),
+                operator: Operator::Scripted,
+                expert: *expert,
+                cameras: Vec::new(),
+                ..options.0.clone()
+            };
             let (sender, receiver) = channel();
             let (seed, scene, speed) = (episode.seed, scene.clone(), *speed);
             let work = move || {
