@@ -1,10 +1,11 @@
 //! Multi-head attention with PyTorch's packed projection.
 
+use super::layers::affine;
 use super::{Linear, constant, uniform, xavier_bound};
 use burn::module::{Module, Param};
 use burn::nn::{Dropout, DropoutConfig};
 use burn::tensor::activation::softmax;
-use burn::tensor::module::{attention, linear};
+use burn::tensor::module::attention;
 use burn::tensor::{Bool, Device, Tensor};
 
 /// `torch.nn.MultiheadAttention`, batch first.
@@ -39,7 +40,7 @@ impl MultiHeadAttention {
         let width = x.dims()[2];
         let weight = self.in_proj_weight.val().narrow(0, first * width, count * width);
         let bias = self.in_proj_bias.val().narrow(0, first * width, count * width);
-        linear(x, weight.transpose(), Some(bias))
+        affine(x, weight, Some(bias))
     }
 
     /// Attention of a sequence to itself: queries and keys from `x + position`, values from `x`. `ignored` marks keys

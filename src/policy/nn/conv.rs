@@ -2,6 +2,7 @@
 
 use super::uniform;
 use burn::module::{Module, Param};
+use burn::tensor::activation::relu;
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Tensor};
 
@@ -39,22 +40,34 @@ impl Conv2d {
 
     /// `[batch, in, height, width]` to `[batch, out, ..]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        self.run(x, self.weight.val(), self.bias.as_ref().map(Param::val))
+        self.run(x, self.weight.val(), self.bias.as_ref().map(Param::val), false)
     }
 
-    /// The convolution followed by `y * scale + shift` for each output channel, both folded into the kernel.
-    pub fn forward_scaled(&self, x: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>) -> Tensor<4> {
+    /// The same, and negative numbers become 0.
+    pub fn forward_relu(&self, x: Tensor<4>) -> Tensor<4> {
+        self.run(x, self.weight.val(), self.bias.as_ref().map(Param::val), true)
+    }
+
+    /// The convolution followed by `y * scale + shift` for each output channel, both folded into the kernel, and by
+    /// max(0, ·) if `cuts_negatives`.
+    pub fn forward_scaled(&self, x: Tensor<4>, scale: Tensor<1>, shift: Tensor<1>, cuts_negatives: bool) -> Tensor<4> {
         let [output, _, _, _] = self.weight.shape().dims();
         let shift = match &self.bias {
             Some(bias) => bias.val() * scale.clone() + shift,
             None => shift,
         };
-        self.run(x, self.weight.val() * scale.reshape([output, 1, 1, 1]), Some(shift))
+        self.run(x, self.weight.val() * scale.reshape([output, 1, 1, 1]), Some(shift), cuts_negatives)
     }
 
-    fn run(&self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>) -> Tensor<4> {
+    fn run(&self, x: Tensor<4>, weight: Tensor<4>, bias: Option<Tensor<1>>, cuts_negatives: bool) -> Tensor<4> {
+        // Equality of devices looks through gradients.
+        if x.device() == Device::flex() {
+            let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &x.device()));
+            return crate::policy::conv::conv2d(x, weight, bias, self.stride, self.padding, cuts_negatives);
+        }
         let [stride, padding] = [[self.stride; 2], [self.padding; 2]];
-        burn::tensor::module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], 1))
+        let y = burn::tensor::module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], 1));
+        if cuts_negatives { relu(y) } else { y }
     }
 }
 

@@ -2,8 +2,23 @@
 
 use super::{constant, normal, uniform, xavier_bound};
 use burn::module::{Module, Param};
-use burn::tensor::module::{layer_norm, linear};
+use burn::tensor::module::layer_norm;
 use burn::tensor::{Device, Int, Tensor};
+
+/// `x weightᵀ + bias` for `x` `[.., in]`, weight `[out, in]`, bias `[out]`. burn's own `linear` copies a transposed weight
+/// when the batch is one.
+pub(super) fn affine<const D: usize>(x: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    let mut shape = x.dims();
+    let input = shape[D - 1];
+    let rows = shape[..D - 1].iter().product();
+    shape[D - 1] = weight.dims()[0];
+    let y = x.reshape([rows, input]).matmul(weight.transpose());
+    let y = match bias {
+        Some(bias) => y + bias.unsqueeze::<2>(),
+        None => y,
+    };
+    y.reshape(shape)
+}
 
 /// `y = x weightᵀ + bias`.
 #[derive(Module, Debug)]
@@ -36,7 +51,7 @@ impl Linear {
 
     /// `[.., input]` to `[.., output]`.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        linear(x, self.weight.val().transpose(), self.bias.as_ref().map(Param::val))
+        affine(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }
 

@@ -69,9 +69,21 @@ impl ChannelNorm {
             Self::Frozen(norm) if norm.folded => conv.forward(x),
             Self::Frozen(norm) => {
                 let (scale, shift) = norm.affine();
-                conv.forward_scaled(x, scale, shift)
+                conv.forward_scaled(x, scale, shift, false)
             }
             Self::Group(norm) => norm.forward(conv.forward(x)),
+        }
+    }
+
+    /// The same, and negative numbers become 0.
+    fn after_relu(&self, conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
+        match self {
+            Self::Frozen(norm) if norm.folded => conv.forward_relu(x),
+            Self::Frozen(norm) => {
+                let (scale, shift) = norm.affine();
+                conv.forward_scaled(x, scale, shift, true)
+            }
+            Self::Group(norm) => relu(norm.forward(conv.forward(x))),
         }
     }
 
@@ -114,7 +126,7 @@ impl ResNetBlock {
     }
 
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = relu(self.bn1.after(&self.conv1, x.clone()));
+        let y = self.bn1.after_relu(&self.conv1, x.clone());
         let y = self.bn2.after(&self.conv2, y);
         let x = match &self.downsample {
             Some((conv, norm)) => norm.after(conv, x),
@@ -138,7 +150,7 @@ fn layer(input: usize, output: usize, stride: usize, frozen: bool, device: &Devi
 }
 
 fn run(conv: &Conv2d, norm: &ChannelNorm, layers: [&[ResNetBlock]; 4], x: Tensor<4>) -> Tensor<4> {
-    let x = max_pool_3x3(relu(norm.after(conv, x)));
+    let x = max_pool_3x3(norm.after_relu(conv, x));
     layers.into_iter().flatten().fold(x, |x, block| block.forward(x))
 }
 
