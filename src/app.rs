@@ -12,6 +12,7 @@ use crate::episode::{self, PhysicsEntity};
 use crate::operator::Operator;
 use crate::record;
 use crate::robot;
+use crate::rollout;
 use crate::task::expert::{self, Expert, ExpertSpeed};
 use crate::teleop;
 use crate::world::{ActiveScene, spawn_props};
@@ -226,6 +227,7 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     teleop::plugin(app);
     camera::plugin(app);
     record::plugin(app);
+    rollout::plugin(app);
     app.insert_resource(options.operator);
     app.insert_resource(options.expert);
     app.insert_resource(options.speed);

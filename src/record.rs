@@ -14,6 +14,7 @@ use crate::episode::{EndReason, Episode, EpisodePhase, EpisodeStarted, hash_stat
 use crate::joint_units::JointUnits;
 use crate::operator::Operator;
 use crate::robot::{Arm, JointState, JointTarget};
+use crate::rollout::PolicyDriver;
 use crate::world::Order;
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
@@ -225,6 +226,7 @@ fn record(
     episode: Res<Episode>,
     rate: Res<ControlRate>,
     operator: Res<Operator>,
+    driver: Option<Res<PolicyDriver>>,
     arms: Query<&Arm>,
     joints: Query<(&JointState, &JointTarget)>,
     cameras: Query<(&CameraSensor, &CameraFrame)>,
@@ -257,6 +259,8 @@ fn record(
             success: episode.score.conditions_hold,
             source: match *operator {
                 Operator::Scripted => Source::Expert,
+                Operator::Policy => Source::Policy,
+                Operator::Human if driver.is_some() => Source::Intervention,
                 Operator::Human | Operator::Nobody | Operator::Replay => Source::Human,
             },
             seed: Some(episode.seed).filter(|seed| *seed < SEEDS_END),

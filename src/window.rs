@@ -158,6 +158,18 @@ fn camera() -> impl Bundle {
 /// # Errors
 /// [`WindowError`] if there is no display or driver, or if it breaks.
 pub fn open(loaded: &Loaded, options: &WindowOptions) -> Result<Option<FrameRate>, WindowError> {
+    open_with(loaded, options, |_| true)
+}
+
+/// As [`open`]; `set_up` may add to the world first, and keep the window closed.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    loaded: &Loaded,
+    options: &WindowOptions,
+    set_up: impl FnOnce(&mut World) -> bool,
+) -> Result<Option<FrameRate>, WindowError> {
     display::find()?;
     let adapter = find_adapter()?;
     let quality = options.quality.unwrap_or(if adapter.software { Quality::Low } else { Quality::High });
@@ -183,6 +195,9 @@ pub fn open(loaded: &Loaded, options: &WindowOptions) -> Result<Option<FrameRate
             app.insert_resource(WinitSettings::continuous());
         }
         add_practice(&mut app, loaded, &options.run, options.seed, ScoreBook::of_user());
+        if !set_up(app.world_mut()) {
+            return AppExit::Success;
+        }
         app.world_mut().spawn(camera());
         frames::add(&mut app, options.measure_s, measured.clone());
         app.run()

@@ -10,19 +10,23 @@ mod cameras;
 mod dataset;
 mod dataset_text;
 mod doctor;
+mod evaluate;
 #[cfg(unix)]
 mod guide;
 mod park;
 mod planar;
 mod ports;
 mod practise;
+mod recipe;
 mod record;
 mod replay;
+mod rollout;
 mod run;
 mod setup_motors;
 #[cfg(unix)]
 mod teleoperate;
 mod terminal_keys;
+mod train;
 mod urdf;
 #[cfg(unix)]
 mod virtual_arm;
@@ -66,6 +70,14 @@ enum Verb {
     /// Look at recorded datasets; check, edit and export them.
     #[command(subcommand)]
     Dataset(dataset::DatasetVerb),
+    /// Train a policy on a dataset.
+    Train(train::TrainArgs),
+    /// Judge a policy on unseen starts.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Let a policy drive, in the simulation or a real arm.
+    Rollout(rollout::RolloutArgs),
+    /// Generate, train and evaluate: a result from nothing, by one command.
+    Recipe(recipe::RecipeArgs),
     /// Draw the practice window into a PNG file.
     Screenshot(practise::ScreenshotArgs),
     /// Examine a URDF.
@@ -261,6 +273,18 @@ pub enum CliError {
         /// What to do.
         remedy: String,
     },
+    /// A policy could not be evaluated.
+    #[error(transparent)]
+    Evaluate(#[from] crate::evaluate::EvaluateError),
+    /// A policy could not be trained.
+    #[error(transparent)]
+    Train(#[from] crate::policy::train::TrainError),
+    /// The folder of a training run could not be used.
+    #[error(transparent)]
+    Run(#[from] crate::policy::run_folder::RunError),
+    /// A policy could not be opened or written.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::PolicyError),
     /// An option does not fit.
     #[error("{0}")]
     Usage(String),
@@ -294,6 +318,19 @@ pub fn main() -> Result<(), CliError> {
         Verb::Replay(args) => {
             start_logging(cli.verbose);
             replay::replay(&args)
+        }
+        Verb::Train(args) => {
+            start_logging(cli.verbose);
+            train::train(&args)
+        }
+        Verb::Evaluate(args) => {
+            start_logging(cli.verbose);
+            evaluate::evaluate(&args)
+        }
+        Verb::Rollout(args) => rollout::rollout(&args, cli.verbose),
+        Verb::Recipe(args) => {
+            start_logging(cli.verbose);
+            recipe::recipe(&args)
         }
         Verb::Dataset(verb) => dataset::run(&verb),
         Verb::Screenshot(args) => practise::screenshot(&args, cli.verbose),
@@ -333,6 +370,11 @@ fn start_logging(verbose: u8) {
 fn width_x_height(text: &str) -> Option<(u32, u32)> {
     let (width, height) = text.split_once(['x', 'X'])?;
     Some((width.parse().ok()?, height.parse().ok()?))
+}
+
+/// JSON of one of our own plain structures, which cannot fail to serialise.
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Writes one line to stdout.

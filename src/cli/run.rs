@@ -1,6 +1,6 @@
 //! `etude run`: episodes without a window.
 
-use super::{CliError, WorldArgs, planar, progress_bar, say};
+use super::{CliError, WorldArgs, planar, progress_bar, say, to_json};
 use crate::headless::{EpisodeReport, Headless};
 use crate::operator::Operator;
 use clap::{Args, ValueEnum};
@@ -116,9 +116,4 @@ fn describe(report: &EpisodeReport) -> String {
     let verdict = if report.success { "done" } else { "failed" };
     let end = if report.success { String::new() } else { format!("  ({})", report.end) };
     format!("seed {:>6}  {verdict:<6}  score {:.3}  {:>5.1} s{end}", report.seed, report.score, report.seconds)
-}
-
-/// JSON of one of our own plain structures, which cannot fail to serialise.
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

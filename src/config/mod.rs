@@ -93,6 +93,12 @@ impl Problems {
         }
     }
 
+    /// The first problem in words, for values that no file holds.
+    pub fn first(&self) -> Option<String> {
+        let (path, problem, remedy) = self.first.as_ref()?;
+        Some(format!("{}: {problem}; {remedy}", path.join(".")))
+    }
+
     /// Checks that a number is finite and inside `low..=high`; `unit` goes into the remedy.
     pub fn range(&mut self, key: &str, value: f64, low: f64, high: f64, unit: &str) {
         if !value.is_finite() || value < low || value > high {

@@ -8,6 +8,7 @@ use crate::config;
 use crate::control::Control;
 use crate::episode::{Episode, EpisodePhase, EpisodeRequests};
 use crate::operator::Operator;
+use crate::rollout::PolicyDriver;
 use crate::task::expert::has_job;
 use crate::world::ActiveScene;
 use bevy::prelude::*;
@@ -235,7 +236,11 @@ fn switch(world: &mut World, index: usize) {
 }
 
 fn watch_or_take_over(world: &mut World) {
-    if *world.resource::<Operator>() == Operator::Scripted {
+    let operator = *world.resource::<Operator>();
+    if operator == Operator::Human && world.contains_resource::<PolicyDriver>() {
+        world.insert_resource(Operator::Policy);
+        world.resource_mut::<Session>().say("The policy goes on from here");
+    } else if matches!(operator, Operator::Scripted | Operator::Policy) {
         world.insert_resource(Operator::Human);
         let over = matches!(world.resource::<Episode>().phase, EpisodePhase::Done(_) | EpisodePhase::Idle);
         if over {

@@ -92,6 +92,7 @@ fn timer(ui: &mut Ui, episode: &Episode, operator: Operator, seconds: f64, limit
             let words = match (&episode.phase, operator) {
                 (EpisodePhase::Ready, _) => "the clock starts\nwhen you move".to_string(),
                 (_, Operator::Scripted) => format!("expert at work\nof {limit_s:.0} s"),
+                (_, Operator::Policy) => format!("policy at work\nof {limit_s:.0} s"),
                 _ => format!("of {limit_s:.0} s"),
             };
             ui.label(theme::faint(words));
