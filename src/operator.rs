@@ -14,6 +14,8 @@ pub enum Operator {
     Scripted,
     /// A recorded episode, sent again.
     Replay,
+    /// A learned policy.
+    Policy,
     /// Code outside the tick, which writes the commands between ticks: generation, an environment served to others.
     Outside,
 }

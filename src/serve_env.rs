@@ -12,6 +12,7 @@ use crate::headless::Headless;
 use crate::joint_units::JointUnits;
 use crate::record::{CameraWish, RecordError, set_up_cameras};
 use crate::robot::{Arm, JointCommand};
+use crate::world::Order;
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -108,6 +109,8 @@ struct Report {
     reward: f32,
     terminated: bool,
     truncated: bool,
+    /// What the episode asks for.
+    instruction: String,
 }
 
 struct Task {
@@ -186,6 +189,7 @@ impl OneWorld {
             reward: episode.score.value as f32,
             terminated,
             truncated: outcome.is_some() && !terminated,
+            instruction: self.headless.app.world().resource::<Order>().text.clone(),
         })
     }
 }
@@ -381,6 +385,7 @@ impl Server {
         }
         reports.iter().for_each(|report| payload.extend_from_slice(&report.pictures));
         let header = json!({
+            "instruction": reports.iter().map(|report| report.instruction.as_str()).collect::<Vec<_>>(),
             "reward": reports.iter().map(|report| report.reward).collect::<Vec<_>>(),
             "terminated": reports.iter().map(|report| report.terminated).collect::<Vec<_>>(),
             "truncated": reports.iter().map(|report| report.truncated).collect::<Vec<_>>(),

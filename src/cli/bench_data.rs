@@ -6,6 +6,7 @@ use crate::dataset::Dataset;
 use crate::dataset::schema::CAMERA_PREFIX;
 use crate::generate::{self, Camera, Settings, Shard, column, world_hash};
 use crate::operator::Operator;
+use crate::task::expert::Expert;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -63,7 +64,8 @@ pub(super) fn measure(
         let cameras = size.map(|size| ["overview", "wrist"].map(|name| camera(name, size)).to_vec());
         let settings = Settings {
             task: "move_t".into(),
-            expert: "place".into(),
+            expert: Expert::Place,
+            from: None,
             episodes: parts * workers as u64 * generate::plan::PART_EPISODES,
             seed: 0,
             keep_all: false,

@@ -10,7 +10,7 @@ pub use arm::{ArmConfig, ServoProfile};
 pub use camera::{CameraConfig, CameraMount};
 pub use physics::PhysicsConfig;
 pub use scene::{
-    ArmStart, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn, Table, TaskConfig, TeeSize,
+    Area, ArmStart, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn, Table, TaskConfig, TeeSize,
 };
 
 use serde::de::DeserializeOwned;
@@ -91,6 +91,12 @@ impl Problems {
             path.push(key.to_string());
             self.first = Some((path, problem.into(), remedy.into()));
         }
+    }
+
+    /// The first problem in words, for values that no file holds.
+    pub fn first(&self) -> Option<String> {
+        let (path, problem, remedy) = self.first.as_ref()?;
+        Some(format!("{}: {problem}; {remedy}", path.join(".")))
     }
 
     /// Checks that a number is finite and inside `low..=high`; `unit` goes into the remedy.

@@ -171,7 +171,10 @@ pub fn read(
         let problem = format!("{} rows a second instead of {}", dataset.info().fps, control_hz);
         return Err(none_of(dataset, problem));
     }
-    let object = object_of(&loaded.scene.scene).ok_or(GenerateError::NoExpert)?;
+    let object = object_of(&loaded.scene.scene).ok_or_else(|| {
+        let problem = "the scene has no task with one object and a fixed goal, as move_t and pick_place have";
+        none_of(dataset, problem.into())
+    })?;
     let outcomes = match dataset.info().feature(schema::extra::OUTCOME) {
         Some(_) => dataset.scalars(schema::extra::OUTCOME)?,
         None => Vec::new(),

@@ -21,14 +21,14 @@ pub use maker::{Attempt, Maker, column};
 pub use noise::CommandNoise;
 pub use plan::Shard;
 pub use starts::Starts;
-pub use teacher::Teacher;
+pub use teacher::{Scripted, Teacher};
 
 use crate::app::{Loaded, RunOptions};
 use crate::dataset::bulk::{Claim, WholeEpisode, write_part};
 use crate::dataset::{CameraSpec, Dataset, DatasetError};
 use crate::headless::StartError;
 use crate::record::{CameraWish, RecordError};
-use crate::task::expert::job_of;
+use crate::task::expert::Expert;
 use crate::world::SpawnError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ pub enum GenerateError {
     #[error("there is no simulated arm in the scene; generate without --arm real")]
     NoArm,
     /// The scene has no expert.
-    #[error("the scene has nothing to do, so there is no expert for it; choose --task move_t or pick_place")]
+    #[error("this expert has nothing to do in this scene; choose another --expert, or a --task such as move_t or pick_place")]
     NoExpert,
     /// A camera gave nothing.
     #[error("camera \"{name}\" gave no picture; look at the scene with `etude screenshot`")]
@@ -140,8 +140,10 @@ impl Camera {
 pub struct Settings {
     /// Scene, by the name it was loaded with.
     pub task: String,
-    /// Which expert; for carried-over demonstrations, `from` and a hash of them.
-    pub expert: String,
+    /// Which expert.
+    pub expert: Expert,
+    /// Instead of an expert, the demonstrations that are carried over: how many, and a hash of them.
+    pub from: Option<String>,
     /// Episodes of the whole run.
     pub episodes: u64,
     /// Seed of the first episode; the next ones count up.
@@ -231,7 +233,7 @@ pub fn world_hash(loaded: &Loaded, options: &RunOptions) -> String {
     format!("{:016x}", xxh3_64(text.as_bytes()))
 }
 
-/// Reads the demonstrations of a dataset, and names them for [`Settings::expert`].
+/// Reads the demonstrations of a dataset, and names them for [`Settings::from`].
 ///
 /// # Errors
 /// [`GenerateError::Demonstrations`] when none can be used.
@@ -243,7 +245,7 @@ pub fn demonstrations(
 ) -> Result<(Vec<Arc<Demonstration>>, String), GenerateError> {
     let dataset = Dataset::open(root)?;
     let found = demonstration::read(&dataset, loaded, options, control_hz)?;
-    let name = format!("from {} {:016x}", found.len(), xxh3_64(format!("{found:?}").as_bytes()));
+    let name = format!("{} {:016x}", found.len(), xxh3_64(format!("{found:?}").as_bytes()));
     Ok((found.into_iter().map(Arc::new).collect(), name))
 }
 
@@ -315,7 +317,9 @@ pub fn run(
     mut watch: impl FnMut(&Progress),
 ) -> Result<Made, GenerateError> {
     settings.validate()?;
-    job_of(&loaded.scene.scene).ok_or(GenerateError::NoExpert)?;
+    if demonstrations.is_empty() && !settings.expert.can_do(&loaded.scene.scene) {
+        return Err(GenerateError::NoExpert);
+    }
     let episodes = shard.episodes(settings.episodes);
     if episodes.is_empty() {
         let problem = format!("{} episodes leave none for shard {}/{}", settings.episodes, shard.index, shard.count);
