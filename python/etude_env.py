@@ -127,7 +127,7 @@ class EtudeVectorEnv:
             start += size
         # Where the objects are, as x, y, z (m), cosine and sine of the yaw: for rewards and checks, not for the policy.
         poses = numbers[:, self.joints :].reshape(count, len(props), 5)
-        info = {"props": {name: poses[:, i] for i, name in enumerate(props)}}
+        info = {"props": {name: poses[:, i] for i, name in enumerate(props)}, "instruction": answer["instruction"]}
         reward = np.array(answer["reward"], np.float32)
         return observations, reward, np.array(answer["terminated"]), np.array(answer["truncated"]), info
 
@@ -158,23 +158,29 @@ class EtudeEnv(gymnasium.Env if gymnasium else object):
             self.observation_space = gymnasium.spaces.Dict({"state": state, **cameras})
 
     def reset(self, *, seed=None, options=None):
+        if gymnasium:
+            super().reset(seed=seed)
         if seed is not None:
             self._seeds = np.random.default_rng(seed)
         else:
             seed = int(self._seeds.integers(1 << 31))
         observation, info = self.worlds.reset([seed])
-        return self._first(observation), {name: pose[0] for name, pose in info["props"].items()}
+        return self._first(observation), self._info(info)
 
     def step(self, action):
         observation, reward, terminated, truncated, info = self.worlds.step([action])
-        info = {name: pose[0] for name, pose in info["props"].items()}
-        return self._first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
+        return self._first(observation), float(reward[0]), bool(terminated[0]), bool(truncated[0]), self._info(info)
 
     def render(self):
         return self._picture
 
     def close(self):
         self.worlds.close()
+
+    @staticmethod
+    def _info(info):
+        props = {name: pose[0] for name, pose in info["props"].items()}
+        return {"props": props, "instruction": info["instruction"][0]}
 
     def _first(self, observations):
         one = {name: value[0] for name, value in observations.items()}

@@ -21,6 +21,7 @@ pub mod headless;
 pub mod joint_units;
 pub mod operator;
 pub mod policy;
+pub mod push_t_2d;
 pub mod record;
 pub mod replay;
 pub mod rig;

@@ -1,6 +1,8 @@
 //! Recording: what happened in each tick goes into a dataset. A [`Recorder`] in the world is all it takes; it begins with
 //! every episode and ends with it.
 
+use crate::camera::live::wait_for_pictures;
+use crate::camera::real::CameraError;
 use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::dataset::check::CheckOptions;
@@ -13,7 +15,7 @@ use crate::joint_units::JointUnits;
 use crate::operator::Operator;
 use crate::robot::{Arm, JointState, JointTarget};
 use crate::rollout::PolicyDriver;
-use crate::world::ActiveScene;
+use crate::world::Order;
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
 use std::path::Path;
@@ -39,6 +41,9 @@ pub enum RecordError {
     /// There is no arm.
     #[error("there is no arm in the scene; load one before recording")]
     NoArm,
+    /// A real camera gives no picture.
+    #[error(transparent)]
+    RealCamera(#[from] CameraError),
     /// The dataset does not take it.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -121,6 +126,7 @@ pub fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<Ca
         specs.push(CameraSpec { name: name.clone(), width, height });
     }
     let names: Vec<String> = wishes.iter().map(|wish| wish.name.clone()).collect();
+    wait_for_pictures(world, &names)?;
     world.insert_resource(if names.is_empty() { CamerasInUse::None } else { CamerasInUse::Named(names) });
     Ok(specs)
 }
@@ -212,9 +218,9 @@ pub fn plugin(app: &mut App) {
         Control,
         record.in_set(ControlSystems::Record).before(hash_state).run_if(resource_exists::<Recorder>),
     );
-    app.add_observer(|_: On<EpisodeStarted>, recorder: Option<ResMut<Recorder>>, scene: Res<ActiveScene>| {
+    app.add_observer(|_: On<EpisodeStarted>, recorder: Option<ResMut<Recorder>>, order: Res<Order>| {
         if let Some(mut recorder) = recorder {
-            recorder.begin(&scene.scene.instruction);
+            recorder.begin(&order.text);
         }
     });
 }

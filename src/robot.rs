@@ -1,9 +1,13 @@
 //! The arm as entities: an arm, its links and its joints. Everything above the backends reads [`JointState`] and writes
 //! [`JointCommand`], and cannot tell what moves the joints.
 
-use crate::arm::{ArmModel, Tool};
+mod limits;
+
+pub use limits::{ArmLimits, Limited};
+
+use crate::arm::{ArmModel, Floor, Tool};
 use crate::config::{ArmConfig, ServoProfile};
-use crate::control::{Control, ControlRate, ControlSystems, Look};
+use crate::control::{Control, ControlSystems, EmergencyStop, Look};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
 use std::sync::Arc;
@@ -112,18 +116,6 @@ impl Arm {
         self.servo.stiffness_nm_rad(self.config.p_gain)
     }
 
-    /// The target that a command for joint `index` becomes when `last_rad` was its last target, rad: inside joint limits,
-    /// no faster than the arm may go, in whole encoder ticks. A command that is no number leaves the last one.
-    pub fn limited_rad(&self, rate: ControlRate, index: usize, command_rad: f64, last_rad: f64) -> f64 {
-        let Some(limits) = self.model.joints.get(index).filter(|_| command_rad.is_finite()) else { return last_rad };
-        let step = self.config.max_velocity_rad_s * rate.tick_s();
-        let encoder_tick = std::f64::consts::TAU / f64::from(self.servo.ticks_per_turn);
-        let next = command_rad.clamp(last_rad - step, last_rad + step);
-        let ticks = (next.clamp(limits.lower, limits.upper) / encoder_tick).round();
-        let ticks = ticks.clamp((limits.lower / encoder_tick).ceil(), (limits.upper / encoder_tick).floor());
-        ticks * encoder_tick
-    }
-
     /// How far each joint's target must lead its wanted angle so that gravity does not pull it down, rad. The payload is a
     /// mass in kg at the tool point.
     pub fn gravity_lead_rad(&self, q_rad: &[f64], payload_kg: f64) -> Vec<f64> {
@@ -144,7 +136,8 @@ pub fn plugin(app: &mut App) {
         pose_links.in_set(ControlSystems::Sense).in_set(PoseLinks).after(crate::backend::ReadJoints),
     );
     app.add_systems(Look, pose_links.in_set(PoseLinks).after(crate::backend::ReadJoints));
-    app.add_systems(Control, limit_targets.in_set(ControlSystems::Act).before(crate::backend::SendTargets));
+    app.init_resource::<EmergencyStop>();
+    app.add_systems(Control, limits::limit_targets.in_set(ControlSystems::Act).before(crate::backend::SendTargets));
 }
 
 /// Spawns an arm with its links and joints; `joint_backend` goes onto every joint.
@@ -168,7 +161,8 @@ pub fn spawn_arm(
         })
         .collect();
     let tool = model.hand_tool();
-    commands.entity(arm).insert(Arm { model, config, servo, tool, joints, links });
+    let limits = ArmLimits::new(Floor::new(&model));
+    commands.entity(arm).insert((Arm { model, config, servo, tool, joints, links }, limits));
     arm
 }
 
@@ -180,17 +174,6 @@ fn pose_links(arms: Query<&Arm>, states: Query<&JointState>, mut poses: Query<&m
             if let Ok(mut world_pose) = poses.get_mut(*link) {
                 world_pose.advance(Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat()));
             }
-        }
-    }
-}
-
-/// Commands become targets: inside joint limits, no faster than the arm may go, in whole encoder ticks as the goal register
-/// counts them. So a target is what any backend really sends. A command that is no number is ignored.
-fn limit_targets(rate: Res<ControlRate>, arms: Query<&Arm>, mut joints: Query<(&JointCommand, &mut JointTarget)>) {
-    for arm in &arms {
-        for (index, joint) in arm.joints.iter().enumerate() {
-            let Ok((command, mut target)) = joints.get_mut(*joint) else { continue };
-            target.position_rad = arm.limited_rad(*rate, index, command.position_rad, target.position_rad);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::headless::Headless;
 use crate::joint_units::JointUnits;
 use crate::record::{CameraWish, RecordError, set_up_cameras};
 use crate::robot::{Arm, JointCommand};
+use crate::world::Order;
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -108,6 +109,8 @@ struct Report {
     reward: f32,
     terminated: bool,
     truncated: bool,
+    /// What the episode asks for.
+    instruction: String,
 }
 
 struct Task {
@@ -179,14 +182,14 @@ impl OneWorld {
         }
         let episode = self.headless.episode();
         let outcome = episode.outcome();
-        let terminated =
-            outcome.is_some_and(|o| matches!(o.reason, EndReason::Success | EndReason::Diverged(_)));
+        let terminated = outcome.is_some_and(|o| matches!(o.reason, EndReason::Success | EndReason::Diverged(_)));
         Ok(Report {
             numbers,
             pictures,
             reward: episode.score.value as f32,
             terminated,
             truncated: outcome.is_some() && !terminated,
+            instruction: self.headless.app.world().resource::<Order>().text.clone(),
         })
     }
 }
@@ -258,7 +261,10 @@ impl Pool {
         for _ in 0..waiting {
             found.extend(self.reports.recv().map_err(|_| "the threads of worlds have ended")?);
         }
-        order.iter().map(|world| found.remove(world).unwrap_or_else(|| Err(format!("world {world} is silent")))).collect()
+        order
+            .iter()
+            .map(|world| found.remove(world).unwrap_or_else(|| Err(format!("world {world} is silent"))))
+            .collect()
     }
 }
 
@@ -326,9 +332,10 @@ impl Server {
             Some("spaces") => Ok((self.spaces.clone(), Vec::new())),
             Some("reset") => {
                 let worlds = self.worlds(header)?;
-                let seeds = header.get("seeds").and_then(Value::as_array).map(|seeds| {
-                    seeds.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>()
-                });
+                let seeds = header
+                    .get("seeds")
+                    .and_then(Value::as_array)
+                    .map(|seeds| seeds.iter().map(Value::as_u64).collect::<Option<Vec<u64>>>());
                 let seeds = seeds.flatten().filter(|seeds| seeds.len() == worlds.len());
                 let seeds = seeds.ok_or("reset: give \"seeds\", one whole number a world")?;
                 let tasks = worlds.iter().zip(seeds);
@@ -349,9 +356,7 @@ impl Server {
                     return Err("step: an action is not a finite number".into());
                 }
                 let tasks = worlds.iter().zip(values.chunks_exact(self.joints));
-                self.observe(
-                    tasks.map(|(world, q)| Task { world: *world, order: Order::Step(q.to_vec()) }).collect(),
-                )
+                self.observe(tasks.map(|(world, q)| Task { world: *world, order: Order::Step(q.to_vec()) }).collect())
             }
             _ => Err("\"op\": give spaces, reset or step".into()),
         }
@@ -380,6 +385,7 @@ impl Server {
         }
         reports.iter().for_each(|report| payload.extend_from_slice(&report.pictures));
         let header = json!({
+            "instruction": reports.iter().map(|report| report.instruction.as_str()).collect::<Vec<_>>(),
             "reward": reports.iter().map(|report| report.reward).collect::<Vec<_>>(),
             "terminated": reports.iter().map(|report| report.terminated).collect::<Vec<_>>(),
             "truncated": reports.iter().map(|report| report.truncated).collect::<Vec<_>>(),

@@ -6,6 +6,7 @@
 mod display;
 mod frames;
 mod offscreen;
+pub mod stage;
 
 pub use frames::FrameRate;
 pub use offscreen::{PictureOptions, picture};
@@ -38,6 +39,8 @@ use thiserror::Error;
 const TICKS_PER_FRAME: u32 = 2;
 /// Frames per second at which a software driver has done enough.
 const SOFTWARE_FRAMES_PER_S: f64 = 40.0;
+/// Colour behind the table.
+const BACKGROUND: ClearColor = ClearColor(Color::srgb(0.155, 0.175, 0.205));
 /// Name of adapters that draw in software, as `AdapterInfo` prints their kind.
 const SOFTWARE: &str = "Cpu";
 
@@ -123,7 +126,7 @@ fn engine(adapter: RenderResources, verbose: u8) -> PluginGroupBuilder {
 /// Adds core and presentation to an application that can draw.
 fn add_practice(app: &mut App, loaded: &Loaded, options: &RunOptions, seed: u64, book: ScoreBook) {
     app.set_error_handler(bevy::ecs::error::error);
-    app.insert_resource(ClearColor(Color::srgb(0.155, 0.175, 0.205)));
+    app.insert_resource(BACKGROUND);
     app.insert_resource(Session::new(&loaded.scene.name));
     app.insert_resource(ExpertOptions(options.clone()));
     app.insert_resource(Book(book));

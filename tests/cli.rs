@@ -35,7 +35,7 @@ fn help_comes_at_once_and_lists_the_verbs() {
             let began = Instant::now();
             let text = stdout(&etude(&["--help"]));
             assert!(
-                ["practise", "run", "record", "generate", "replay", "dataset", "urdf", "bench", "screenshot"]
+                ["practise", "run", "record", "generate", "replay", "dataset", "urdf", "bench", "screenshot", "cameras"]
                     .iter()
                     .all(|verb| text.contains(verb)),
                 "{text}"
@@ -107,10 +107,14 @@ fn without_a_display_the_task_runs_headless() {
 #[test]
 fn wrong_calls_are_answered_in_words() {
     for (arguments, expected) in [
-        (&["run", "--task", "move_x"][..], "there are free_play, move_t, pick_place"),
+        (&["run", "--task", "move_x"][..], "there are free_play, move_t, move_t_anywhere, pick_place"),
         (&["run", "--task", "free_play"], "nothing to do"),
         (&["run", "--episodes", "0"], "--episodes"),
         (&["run", "--speed", "NaN"], "--speed"),
+        (&["run", "--expert", "push", "--task", "stack"], "--expert place"),
+        (&["record", "--expert", "push", "--task", "pick_place", "--episodes", "1", "--out", "gone"], "--expert place"),
+        (&["run", "--expert", "kick"], "place, push"),
+        (&["record", "--task", "push_t_2d", "--episodes", "1", "--out", "gone"], "etude run"),
         (&["run", "--control-hz", "50"], "whole multiple"),
         (&["run", "--urdf", "no.urdf"], "no.urdf"),
         (&["run", "--urdf", "Cargo.toml"], "not a valid URDF"),
@@ -163,6 +167,31 @@ fn rows_of(dataset: &str, folder: &Path) -> String {
     let csv = folder.join("rows.csv");
     stdout(&etude(&["dataset", "export", dataset, "--csv", csv.to_str().unwrap()]));
     std::fs::read_to_string(csv).unwrap()
+}
+
+#[test]
+fn every_episode_has_the_sentence_it_was_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sorted");
+    let out = out.to_str().unwrap();
+    let call = ["record", "--task", "sort_by_word", "--cameras", "none", "--episodes", "3", "--speed", "1"];
+    stdout(&etude(&[&call[..], &["--json", "--out", out]].concat()));
+    let dataset = etude::dataset::Dataset::open(Path::new(out)).unwrap();
+    let tasks: Vec<String> = (0..3).map(|episode| dataset.episode(episode).unwrap().tasks.join("; ")).collect();
+    assert!(tasks.iter().all(|task| task.starts_with("Put ") && task.contains(" area")), "{tasks:?}");
+    assert!(tasks[0] != tasks[1] || tasks[1] != tasks[2], "the sentence is drawn anew: {tasks:?}");
+    // Replay finds the scene by any of its sentences.
+    let line = json_lines(&stdout(&etude(&["replay", out, "--episode", "1", "--json"])));
+    assert_eq!((&line[0]["task"], &line[0]["success"]), (&"sort_by_word".into(), &true.into()), "{line:?}");
+}
+
+#[test]
+fn the_planar_task_runs_too() {
+    let lines =
+        json_lines(&stdout(&etude(&["run", "--task", "push_t_2d", "--seed", "100000", "--episodes", "3", "--json"])));
+    assert_eq!(lines.len(), 4);
+    assert!(lines[..3].iter().all(|line| line["success"] == true && line["coverage"].as_f64().unwrap() > 0.95));
+    assert_eq!((&lines[3]["successes"], &lines[3]["mean_score"]), (&3.into(), &1.0.into()));
 }
 
 #[test]
@@ -487,7 +516,7 @@ fn a_killed_generation_goes_on_and_makes_the_same_dataset() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    // Killed when the first of three parts is there, whenever that is.
+    // Killed when the first of five parts is there, whenever that is.
     while !Path::new(&cut).join(".etude/generate/parts/000000/meta/info.json").exists() {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -568,4 +597,119 @@ fn a_resumed_training_is_the_uninterrupted_one_and_its_policy_drives() {
     assert!(damaged.contains("model.safetensors") && damaged.contains("cut"), "{damaged}");
     let none = complaint(&["rollout", "--policy", &data]);
     assert!(none.contains("config.json"), "{none}");
+}
+
+/// A client of `etude serve-env`.
+struct Client(std::net::TcpStream);
+
+impl Client {
+    fn ask(&mut self, header: serde_json::Value, payload: &[u8]) -> (serde_json::Value, Vec<u8>) {
+        use std::io::{Read, Write};
+        let header = header.to_string();
+        let lengths = [header.len() as u32, payload.len() as u32].map(u32::to_le_bytes).concat();
+        self.0.write_all(&[&lengths, header.as_bytes(), payload].concat()).unwrap();
+        let mut lengths = [0u8; 8];
+        self.0.read_exact(&mut lengths).unwrap();
+        let length = |at: usize| u32::from_le_bytes(lengths[at..at + 4].try_into().unwrap()) as usize;
+        let (mut head, mut body) = (vec![0; length(0)], vec![0; length(4)]);
+        self.0.read_exact(&mut head).unwrap();
+        self.0.read_exact(&mut body).unwrap();
+        (serde_json::from_slice(&head).unwrap(), body)
+    }
+}
+
+#[test]
+fn served_worlds_step_together_and_repeat() {
+    use serde_json::json;
+    use std::io::{BufRead, BufReader};
+    let options = "serve-env --worlds 3 --threads 2 --cameras overview --size 32x16 --once";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_etude"))
+        .args(options.split(' '))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = serde_json::from_str::<serde_json::Value>(&line).unwrap()["port"].as_u64().unwrap() as u16;
+    let mut client = Client(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let (spaces, _) = client.ask(json!({"op": "spaces"}), &[]);
+    assert_eq!((&spaces["worlds"], &spaces["joints"][5]), (&json!(3), &json!("gripper.pos")));
+    assert!(spaces["high"][5] == 100.0 && spaces["low"][5] == 0.0, "{spaces}");
+    // Joints and one prop, then the picture, of each world.
+    let (numbers, picture) = (6 + 5, 32 * 16 * 3);
+    let (answer, first) = client.ask(json!({"op": "reset", "seeds": [4, 5, 4]}), &[]);
+    assert_eq!(answer["terminated"], json!([false, false, false]));
+    assert_eq!(first.len(), 3 * (numbers * 4 + picture));
+    let of = |bytes: &[u8], world: usize| {
+        let pictures = &bytes[3 * numbers * 4..];
+        [&bytes[world * numbers * 4..][..numbers * 4], &pictures[world * picture..][..picture]].concat()
+    };
+    assert!(of(&first, 0) == of(&first, 2) && of(&first, 0) != of(&first, 1), "seeds decide the start");
+    let hold: Vec<u8> = (0..3).flat_map(|world| first[world * numbers * 4..][..24].to_vec()).collect();
+    let mut moved = hold.clone();
+    moved[..4].copy_from_slice(&40f32.to_le_bytes());
+    for _ in 0..20 {
+        client.ask(json!({"op": "step"}), &moved);
+    }
+    let (_, after) = client.ask(json!({"op": "step"}), &moved);
+    let pan = f32::from_le_bytes(after[..4].try_into().unwrap());
+    assert!((pan - 40.0).abs() < 3.0, "the arm went where it was sent: {pan}");
+    assert!(of(&after, 0) != of(&after, 2) && of(&after, 0)[numbers * 4..] != of(&first, 0)[numbers * 4..]);
+    let (_, again) = client.ask(json!({"op": "reset", "seeds": [4], "worlds": [1]}), &[]);
+    assert!(again == [&of(&first, 0)[..]].concat(), "a world alone gives the same as among others");
+    for (header, payload, word) in [
+        (json!({"op": "step"}), &hold[..8], "72 bytes|8 bytes"),
+        (json!({"op": "reset", "seeds": [1]}), &[][..], "seeds"),
+        (json!({"op": "reset", "seeds": [1, 2], "worlds": [0, 0]}), &[], "different numbers"),
+        (json!({"op": "dance"}), &[], "spaces, reset or step"),
+    ] {
+        let (answer, _) = client.ask(header, payload);
+        let error = answer["error"].as_str().unwrap();
+        assert!(word.split('|').any(|word| error.contains(word)), "{error}");
+    }
+    drop(client);
+    assert!(child.wait().unwrap().success());
+#[test]
+fn cameras_are_watched_and_get_their_names_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let shots = folder.path().join("shots");
+    std::fs::create_dir(&shots).unwrap();
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/camera/table.jpg");
+    std::fs::copy(picture, shots.join("1.jpg")).unwrap();
+    let call = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_etude"));
+        let home = ["HOME", "XDG_CONFIG_HOME"].map(|variable| (variable, folder.path()));
+        command.arg("cameras").args(arguments).envs(home).current_dir(folder.path()).output().unwrap()
+    };
+    let refused = |arguments: &[&str]| {
+        let output = call(arguments);
+        assert!(!output.status.success(), "{arguments:?} was accepted");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let watch = ["--json", "--seconds", "0.4", "--pictures", "seen", "--camera", "test=folder:shots@60"];
+    let report: serde_json::Value = serde_json::from_str(&stdout(&call(&watch))).unwrap();
+    let cameras = report["cameras"].as_array().unwrap();
+    let test = cameras.iter().find(|camera| camera["bound_to"] == "test").unwrap();
+    assert!(test["fps"].as_f64().unwrap() > 0.0, "{test}");
+    assert_eq!((&test["mode"]["width"], &test["mode"]["encoding"]), (&64.into(), &"jpeg".into()));
+    let png = std::fs::read(folder.path().join("seen/test.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+    assert!(stdout(&call(&["bind", "front", "folder:shots@15"])).contains("front is folder:"));
+    // What is bound is found from anywhere.
+    let kept = std::fs::read_to_string(folder.path().join("etude/cameras.ron")).unwrap();
+    assert!(kept.contains(&*shots.to_string_lossy()), "{kept}");
+    assert!(stdout(&call(&["unbind", "front"])).contains("forgotten"));
+    assert!(refused(&["unbind", "front"]).contains("no camera is bound"));
+    for (arguments, word) in [
+        (&["bind", "a b", "folder:shots"][..], "letters"),
+        (&["bind", "front", "folder:nowhere"], "nowhere"),
+        (&["bind", "front", "usb-none"], "etude cameras"),
+        (&["--camera", "front=file:shots/1.jpg"], "mp4"),
+        (&["--camera", "front=folder:shots@0"], "from 1 to 240"),
+        (&["--seconds", "1e9"], "0 to 3600"),
+    ] {
+        let text = refused(arguments);
+        assert!(text.contains(word) && !text.contains("panicked"), "{arguments:?}: {text}");
+    }
 }

@@ -6,12 +6,10 @@ use crate::dataset::Dataset;
 use crate::dataset::schema::CAMERA_PREFIX;
 use crate::generate::{self, Camera, Settings, Shard, column, world_hash};
 use crate::operator::Operator;
+use crate::task::expert::Expert;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// Episodes of a case: two parts for each of two workers.
-const EPISODES: u64 = 64;
 
 /// Making a dataset, everything included: physics, looking ahead, cameras, encoding, writing.
 #[derive(Serialize)]
@@ -50,24 +48,25 @@ pub(super) fn measure(
     workers: usize,
     mut started: impl FnMut(&'static str),
 ) -> Result<(Vec<Generation>, Vec<Reading>), CliError> {
-    let options =
-        RunOptions { physics: physics.into(), operator: Operator::Outside, ..RunOptions::default() };
+    let options = RunOptions { physics: physics.into(), operator: Operator::Outside, ..RunOptions::default() };
     let loaded = Loaded::new(&options)?;
     let scratch = Scratch(std::env::temp_dir().join(format!("etude-bench-{}", std::process::id())));
-    let cases: [(&'static str, Option<u32>, u32, u32); 4] = [
-        ("every tick, no cameras, no chunk", None, 1, 0),
-        ("every tick, two cameras of 96x96", Some(96), 1, 0),
-        ("every tick, two cameras of 224x224", Some(224), 1, 0),
-        ("every third tick, 96x96, chunk of 8", Some(96), 3, 8),
+    // Name, side of the pictures, rows every so many ticks, steps of the chunk, parts a worker makes.
+    let cases: [(&'static str, Option<u32>, u32, u32, u64); 4] = [
+        ("every tick, no cameras, no chunk", None, 1, 0, 8),
+        ("every tick, two cameras of 96x96", Some(96), 1, 0, 2),
+        ("every tick, two cameras of 224x224", Some(224), 1, 0, 1),
+        ("every third tick, 96x96, chunk of 8", Some(96), 3, 8, 4),
     ];
     let (mut made, mut read) = (Vec::new(), Vec::new());
-    for (number, (case, size, every, chunk)) in cases.into_iter().enumerate() {
+    for (number, (case, size, every, chunk, parts)) in cases.into_iter().enumerate() {
         started(case);
         let cameras = size.map(|size| ["overview", "wrist"].map(|name| camera(name, size)).to_vec());
         let settings = Settings {
             task: "move_t".into(),
-            expert: "place".into(),
-            episodes: EPISODES,
+            expert: Expert::Place,
+            from: None,
+            episodes: parts * workers as u64 * generate::plan::PART_EPISODES,
             seed: 0,
             keep_all: false,
             cameras: cameras.unwrap_or_default(),

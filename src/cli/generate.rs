@@ -5,13 +5,14 @@ use super::{CliError, WorldArgs, progress_bar, say};
 use crate::app::Loaded;
 use crate::generate::{self, Camera, GenerateError, Made, Progress, Settings, Shard};
 use crate::operator::Operator;
+use crate::task::expert::Expert;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Quantiser of pictures: what it costs and keeps is measured in docs/generate.md.
-pub(super) const QUANTISER: u8 = 18;
+pub(super) const QUANTISER: u8 = 14;
 /// Time an attempt may take at the expert's own pace, s.
 const LIMIT_S: f64 = 15.0;
 /// Progress as JSON comes this often.
@@ -24,7 +25,7 @@ pub(super) struct GenerateArgs {
     world: WorldArgs,
     /// The expert that demonstrates.
     #[arg(long, default_value = "place")]
-    expert: ExpertArg,
+    expert: Expert,
     /// Carry over the demonstrations of this dataset to new starts, instead of asking an expert.
     #[arg(long, value_name = "DATASET")]
     from: Option<PathBuf>,
@@ -82,13 +83,6 @@ pub(super) struct GenerateArgs {
     json: bool,
 }
 
-/// Experts there are.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum ExpertArg {
-    /// Grips the object, carries it and sets it down.
-    Place,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum KeepArg {
     /// Those in which the task was done; others are tried again from another seed.
@@ -138,8 +132,8 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
     let mut demonstrations = Vec::new();
     if let Some(root) = &args.from {
         super::dataset::open(root)?;
-        (demonstrations, settings.expert) =
-            generate::demonstrations(root, &loaded, &options, settings.control_hz)?;
+        let (found, name) = generate::demonstrations(root, &loaded, &options, settings.control_hz)?;
+        (demonstrations, settings.from) = (found, Some(name));
     }
     let shard = args.shard;
     let of = shard.episodes(settings.episodes);
@@ -159,15 +153,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
             trouble = say(serde_json::to_string(&Line::Progress(progress)).unwrap_or_default()).err();
         }
     };
-    let made = generate::run(
-        &loaded,
-        &options,
-        &settings,
-        &demonstrations,
-        (shard, args.workers.0),
-        &args.out,
-        watch,
-    )?;
+    let made = generate::run(&loaded, &options, &settings, &demonstrations, (shard, args.workers.0), &args.out, watch)?;
     bar.finish_and_clear();
     if let Some(trouble) = trouble {
         return Err(trouble);
@@ -221,9 +207,8 @@ fn settings(args: &GenerateArgs, loaded: &Loaded, options: &crate::app::RunOptio
     }
     Ok(Settings {
         task: loaded.scene.name.clone(),
-        expert: match args.expert {
-            ExpertArg::Place => "place".into(),
-        },
+        expert: args.expert,
+        from: None,
         episodes: args.episodes,
         seed: args.seed,
         keep_all: args.keep == KeepArg::All,

@@ -1,7 +1,7 @@
 //! `etude replay`: sends an episode's actions again.
 
 use super::{CliError, SetUpArgs, dataset, say};
-use crate::app::{AppError, Backend, RunOptions, load_scene};
+use crate::app::{AppError, RunOptions, load_scene};
 use crate::config;
 use crate::dataset::Dataset;
 use crate::headless::Headless;
@@ -9,6 +9,7 @@ use crate::joint_units::JointUnits;
 use crate::operator::Operator;
 use crate::replay::{Recording, ReplayReport, ReplayStart, check_joints, replay as play};
 use crate::robot::Arm;
+use crate::world::may_ask;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -58,9 +59,8 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
         servo: args.set_up.servo.clone(),
         physics: args.set_up.physics.clone(),
         control_hz: dataset.info().fps,
-        multi_threaded: false,
         operator: Operator::Replay,
-        backend: Backend::Sim,
+        ..RunOptions::default()
     };
     let mut headless = Headless::new(&options)?;
     let world = headless.app.world_mut();
@@ -83,7 +83,7 @@ fn scene_of(dataset: &Dataset, episode: usize) -> Result<String, CliError> {
     let names = config::names_in(&config::home().map_err(AppError::from)?.join("scenes"));
     for name in &names {
         let scene = load_scene(name).map_err(AppError::from)?;
-        if tasks.contains(&scene.scene.instruction) {
+        if tasks.iter().any(|task| may_ask(&scene.scene, task)) {
             return Ok(name.clone());
         }
     }

@@ -48,14 +48,19 @@ pub(super) fn serve_env(args: &ServeEnvArgs) -> Result<(), CliError> {
     let names: &[String] = if args.cameras == ["none"] { &[] } else { &args.cameras };
     let service = Service {
         worlds: args.worlds as usize,
-        threads: args.threads.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize),
+        threads: args
+            .threads
+            .map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), |n| n as usize),
         cameras: names.iter().map(|name| CameraWish { name: name.clone(), size: args.size }).collect(),
     };
     let server = Server::new(&loaded, &options, service)?;
     #[cfg(unix)]
     if let Some(path) = &args.socket {
         let failed = |error: std::io::Error| {
-            CliError::Usage(format!("--socket {}: {error}; name a file that is not there, in a folder that is", path.display()))
+            CliError::Usage(format!(
+                "--socket {}: {error}; name a file that is not there, in a folder that is",
+                path.display()
+            ))
         };
         let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
         let _removed = RemoveOnDrop(path.clone());

@@ -10,7 +10,7 @@ pub use arm::{ArmConfig, ServoProfile};
 pub use camera::{CameraConfig, CameraMount};
 pub use physics::PhysicsConfig;
 pub use scene::{
-    ArmStart, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn, Table, TaskConfig, TeeSize,
+    Area, ArmStart, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn, Table, TaskConfig, TeeSize,
 };
 
 use serde::de::DeserializeOwned;

@@ -1,9 +1,9 @@
 //! Recorded demonstrations as something that can be carried over to other starts: where the hand was relative to the
 //! object, and where the object went. Segments are found by what the object did.
 
+use super::GenerateError;
 use super::column;
 use super::look_ahead::LookAhead;
-use super::GenerateError;
 use crate::app::{Loaded, RunOptions};
 use crate::arm::{ArmModel, DVec3, Tool};
 use crate::config::{PropShape, Scene};
@@ -171,7 +171,10 @@ pub fn read(
         let problem = format!("{} rows a second instead of {}", dataset.info().fps, control_hz);
         return Err(none_of(dataset, problem));
     }
-    let object = object_of(&loaded.scene.scene).ok_or(GenerateError::NoExpert)?;
+    let object = object_of(&loaded.scene.scene).ok_or_else(|| {
+        let problem = "the scene has no task with one object and a fixed goal, as move_t and pick_place have";
+        none_of(dataset, problem.into())
+    })?;
     let outcomes = match dataset.info().feature(schema::extra::OUTCOME) {
         Some(_) => dataset.scalars(schema::extra::OUTCOME)?,
         None => Vec::new(),
@@ -225,10 +228,7 @@ fn labelled(
         Moment {
             hand: Upright::of_hand(&loaded.model, &tool, &units.to_rad(states.row(row))),
             jaw_rad: units.to_rad(actions.row(row)).get(gripper).copied().unwrap_or(0.0),
-            object: Upright {
-                at_m: DVec3::new(value(0), value(1), value(2)),
-                yaw_rad: value(4).atan2(value(3)),
-            },
+            object: Upright { at_m: DVec3::new(value(0), value(1), value(2)), yaw_rad: value(4).atan2(value(3)) },
         }
     };
     Ok(dataset.episode(episode).map_err(told)?.rows().map(moment).collect())

@@ -3,11 +3,13 @@
 use super::teacher::Teacher;
 use crate::arm::ArmModel;
 use crate::backend::sim::{Physics, Servo, SimJoint, SimSettings};
-use crate::control::ControlRate;
+use crate::control::{ControlRate, EmergencyStop};
 use crate::episode::PhysicsEntity;
-use crate::robot::{Arm, JointTarget};
+use crate::robot::{Arm, ArmLimits, JointState, JointTarget, Limited};
+use crate::world::{PropBody, PropState};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
+use std::collections::BTreeMap;
 
 /// The state of the simulation between two ticks, as the next Sense will report it.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,13 +23,15 @@ pub struct Present {
 /// An expert with a world to try in.
 pub struct LookAhead {
     arms: QueryState<&'static Arm>,
+    limits: QueryState<&'static ArmLimits>,
+    props: QueryState<(Entity, &'static PropBody, &'static PropState)>,
     physics: QueryState<Physics>,
 }
 
 impl LookAhead {
     /// Looks at `world`, which must hold one simulated arm.
     pub fn new(world: &mut World) -> Self {
-        Self { arms: world.query(), physics: world.query() }
+        Self { arms: world.query(), limits: world.query(), props: world.query(), physics: world.query() }
     }
 
     /// The arm.
@@ -42,10 +46,10 @@ impl LookAhead {
             Some(joint.servo.as_ref()?.quantise(f64::from(joint.angle_rad)))
         });
         let q_rad: Option<Vec<f64>> = q_rad.collect();
-        let entity = world.get_resource::<PhysicsEntity>()?.0;
-        let physics = self.physics.get_mut(world, entity).ok()?;
-        let props = (0..physics.members.props.len()).map(|prop| physics.prop_motion(prop).pose).collect();
-        Some(Present { q_rad: q_rad?, props })
+        let mut props: Vec<(usize, Pose)> =
+            self.props.iter(world).map(|(_, prop, state)| (prop.index, state.motion.pose)).collect();
+        props.sort_by_key(|prop| prop.0);
+        Some(Present { q_rad: q_rad?, props: props.into_iter().map(|prop| prop.1).collect() })
     }
 
     /// What `teacher` would command in this and the next `steps - 1` ticks, rad: `steps` commands, the first of which is
@@ -59,43 +63,64 @@ impl LookAhead {
         steps: usize,
     ) -> Option<Vec<Vec<f64>>> {
         let mut commands = vec![within_limits(&arm.model, now_rad)];
-        let mut servos: Vec<Servo> = Vec::new();
-        let mut targets = Vec::new();
-        for joint in &arm.joints {
-            servos.push(world.get::<SimJoint>(*joint)?.servo.clone()?);
-            targets.push(world.get::<JointTarget>(*joint)?.position_rad);
+        if steps <= 1 {
+            return Some(commands);
         }
+        let mut present = self.present(world, arm)?;
+        // Props that are not in this episode are not in the physics world.
+        let index_of: BTreeMap<Entity, usize> =
+            self.props.iter(world).map(|(entity, prop, _)| (entity, prop.index)).collect();
+        let mut servos: Vec<Servo> = Vec::new();
+        let (mut joints, mut motion) = (Vec::new(), Vec::new());
+        for joint in &arm.joints {
+            let sim = world.get::<SimJoint>(*joint)?;
+            motion.push((sim.angle_rad, sim.velocity_rad_s));
+            servos.push(sim.servo.clone()?);
+            let last_rad = world.get::<JointTarget>(*joint)?.position_rad;
+            joints.push(Limited { state: JointState::default(), command_rad: 0.0, last_rad });
+        }
+        let mut limits = self.limits.iter(world).next()?.clone();
         let (substeps, rate) = (world.resource::<SimSettings>().substeps, *world.resource::<ControlRate>());
+        let stopped = world.resource::<EmergencyStop>().on;
         let entity = world.get_resource::<PhysicsEntity>()?.0;
         let mut physics = self.physics.get_mut(world, entity).ok()?;
         let index = 0;
-        let saved = (steps > 1).then(|| physics.snapshot());
+        let saved = physics.snapshot();
         let mut command = now_rad.to_vec();
         while commands.len() < steps {
-            for (joint, servo) in servos.iter_mut().enumerate() {
-                targets[joint] = arm.limited_rad(rate, joint, command[joint], targets[joint]);
-                servo.command(targets[joint]);
+            for (joint, (servo, (angle, velocity))) in joints.iter_mut().zip(servos.iter().zip(&motion)) {
+                joint.state = servo.report(*angle, *velocity);
+            }
+            for (joint, command) in joints.iter_mut().zip(&command) {
+                joint.command_rad = *command;
+            }
+            let targets = limits.next_targets(arm, rate, stopped, &joints);
+            for ((joint, servo), target) in joints.iter_mut().zip(&mut servos).zip(targets) {
+                joint.last_rad = target;
+                servo.command(target);
             }
             for _ in 0..substeps {
                 physics.set_springs(index, |joint, angle| servos.get(joint).map_or((0.0, 0.0), |s| s.spring(angle)));
                 physics.step();
             }
-            let motion = physics.joint_motion(index);
-            let q: Vec<f64> =
-                motion.iter().zip(&servos).map(|((angle, _), servo)| servo.quantise(f64::from(*angle))).collect();
-            let props: Vec<Pose> =
-                (0..physics.members.props.len()).map(|prop| physics.prop_motion(prop).pose).collect();
-            let sane = q.iter().all(|q| q.is_finite()) && props.iter().all(|pose| pose.translation.is_finite());
+            motion = physics.joint_motion(index);
+            let angles = motion.iter().zip(&servos);
+            present.q_rad = angles.map(|((angle, _), servo)| servo.quantise(f64::from(*angle))).collect();
+            for prop in 0..physics.members.props.len() {
+                let place = index_of.get(&physics.members.props[prop].entity);
+                if let Some(pose) = place.and_then(|place| present.props.get_mut(*place)) {
+                    *pose = physics.prop_motion(prop).pose;
+                }
+            }
+            let sane = present.q_rad.iter().all(|q| q.is_finite())
+                && present.props.iter().all(|pose| pose.translation.is_finite());
             // A roll-out that comes apart repeats its last command; the episode itself goes on undisturbed.
-            let present = Present { q_rad: q, props };
             if let Some(next) = sane.then(|| teacher.command_rad(arm, &present)).flatten() {
                 command = next;
             }
             commands.push(within_limits(&arm.model, &command));
         }
-        if let Some(saved) = saved {
-            physics.restore_once(saved);
-        }
+        physics.restore_once(saved);
         Some(commands)
     }
 }

@@ -6,7 +6,7 @@ use super::labels;
 use super::look_ahead::{LookAhead, Present, within_limits};
 use super::noise::CommandNoise;
 use super::starts::Starts;
-use super::teacher::Teacher;
+use super::teacher::{Scripted, Teacher};
 use super::{Camera, GenerateError, Settings};
 use crate::app::{Loaded, RunOptions};
 use crate::arm::ArmModel;
@@ -20,7 +20,8 @@ use crate::headless::Headless;
 use crate::joint_units::JointUnits;
 use crate::record::{CameraWish, set_up_cameras};
 use crate::robot::{Arm, JointCommand, JointTarget};
-use crate::task::expert::view;
+use crate::task::expert::{ExpertMemory, ExpertSpeed};
+use crate::world::Order;
 use bevy::prelude::*;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -181,12 +182,24 @@ impl Maker {
     /// Who shows what to do in the episode that has just started.
     fn teacher(&mut self, draws: &mut ChaCha8Rng) -> Result<Teacher, GenerateError> {
         if self.demonstrations.is_empty() {
-            return Ok(Teacher::Expert(self.scene.clone(), self.settings.speed));
+            return Ok(Teacher::Scripted(Box::new(self.scripted())));
         }
         let world = self.headless.app.world_mut();
         let present = self.look_ahead.present(world, &self.arm).ok_or(GenerateError::NoArm)?;
         let follower = Follower::choose(&self.demonstrations, &self.scene, &present, draws);
         Ok(Teacher::Follower(Box::new(follower.ok_or(GenerateError::NoExpert)?)))
+    }
+
+    /// The scripted expert for the episode that has just started.
+    fn scripted(&self) -> Scripted {
+        Scripted {
+            scene: self.scene.clone(),
+            order: self.headless.app.world().resource::<Order>().clone(),
+            expert: self.settings.expert,
+            speed: ExpertSpeed(self.settings.speed),
+            memory: ExpertMemory::default(),
+            tick_s: 1.0 / f64::from(self.settings.control_hz),
+        }
     }
 
     /// One tick; with `rows` it becomes one.
@@ -251,7 +264,7 @@ impl Maker {
             .map(|joint| world.get::<JointTarget>(*joint).map_or(0.0, |target| target.position_rad))
             .collect();
         let clean = within_limits(&self.arm.model, command_rad);
-        let view = view(&self.scene, &self.arm, &present.q_rad, &present.props);
+        let view = self.scripted().view(&self.arm, present);
         rows.add(ACTION, self.units.to_lerobot(&clean));
         rows.add(STATE, self.units.to_lerobot(&present.q_rad));
         rows.add(column::SENT, self.units.to_lerobot(&sent));
@@ -322,6 +335,7 @@ impl Rows {
             columns.push((feature.key.clone(), numbers));
         }
         let pictures = self.encoders.into_iter().map(PictureEncoder::finish).collect::<Result<_, _>>()?;
-        Ok(WholeEpisode { rows, task: maker.scene.instruction.clone(), columns, pictures })
+        let task = maker.headless.app.world().resource::<Order>().text.clone();
+        Ok(WholeEpisode { rows, task, columns, pictures })
     }
 }

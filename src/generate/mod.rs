@@ -1,6 +1,6 @@
 //! Synthetic episodes at scale: the scripted expert in many worlds at once, into one dataset.
 //!
-//! [`plan`] says which seeds become which episode, [`Maker`] makes one, [`run`] has workers make parts of sixteen and joins
+//! [`plan`] says which seeds become which episode, [`Maker`] makes one, [`run`] has workers make parts of eight and joins
 //! them. Episodes depend on settings and seed alone and are joined in their order, so the dataset is the same, byte for
 //! byte, whatever the number of workers or shards, and however often the run was killed.
 
@@ -21,14 +21,14 @@ pub use maker::{Attempt, Maker, column};
 pub use noise::CommandNoise;
 pub use plan::Shard;
 pub use starts::Starts;
-pub use teacher::Teacher;
+pub use teacher::{Scripted, Teacher};
 
 use crate::app::{Loaded, RunOptions};
 use crate::dataset::bulk::{Claim, WholeEpisode, write_part};
 use crate::dataset::{CameraSpec, Dataset, DatasetError};
 use crate::headless::StartError;
 use crate::record::{CameraWish, RecordError};
-use crate::task::expert::job_of;
+use crate::task::expert::Expert;
 use crate::world::SpawnError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ pub enum GenerateError {
     #[error("there is no simulated arm in the scene; generate without --arm real")]
     NoArm,
     /// The scene has no expert.
-    #[error("the scene has nothing to do, so there is no expert for it; choose --task move_t or pick_place")]
+    #[error("this expert has nothing to do in this scene; choose another --expert, or a --task such as move_t or pick_place")]
     NoExpert,
     /// A camera gave nothing.
     #[error("camera \"{name}\" gave no picture; look at the scene with `etude screenshot`")]
@@ -76,8 +76,8 @@ pub enum GenerateError {
     },
     /// Every attempt at an episode failed.
     #[error(
-        "episode {episode}: {attempts} attempts failed, the first with seed {seed}; look at it with `etude practise \
-         --watch --seed {seed}`, lower --noise, or keep failures too with --keep all"
+        "episode {episode}: {attempts} attempts failed, the first with seed {seed}; raise --limit, lower --noise, or keep \
+         failures too with --keep all and look at them"
     )]
     Hopeless {
         /// The episode's number in the run.
@@ -140,8 +140,10 @@ impl Camera {
 pub struct Settings {
     /// Scene, by the name it was loaded with.
     pub task: String,
-    /// Which expert; for carried-over demonstrations, `from` and a hash of them.
-    pub expert: String,
+    /// Which expert.
+    pub expert: Expert,
+    /// Instead of an expert, the demonstrations that are carried over: how many, and a hash of them.
+    pub from: Option<String>,
     /// Episodes of the whole run.
     pub episodes: u64,
     /// Seed of the first episode; the next ones count up.
@@ -197,7 +199,11 @@ impl Settings {
             return bad("--seed", format!("{} is too large", self.seed), "give a seed below 4000000000");
         }
         if self.noise_rad.iter().any(|noise| !(0.0..=0.2).contains(noise)) {
-            return bad("--noise", format!("{:?}", self.noise_rad), "give amplitudes from 0 to 0.2 rad, such as 0,0.01");
+            return bad(
+                "--noise",
+                format!("{:?}", self.noise_rad),
+                "give amplitudes from 0 to 0.2 rad, such as 0,0.01",
+            );
         }
         if !(0.0..=1.0).contains(&self.random_start) {
             return bad("--random-start", self.random_start.to_string(), "give a share from 0 to 1");
@@ -227,7 +233,7 @@ pub fn world_hash(loaded: &Loaded, options: &RunOptions) -> String {
     format!("{:016x}", xxh3_64(text.as_bytes()))
 }
 
-/// Reads the demonstrations of a dataset, and names them for [`Settings::expert`].
+/// Reads the demonstrations of a dataset, and names them for [`Settings::from`].
 ///
 /// # Errors
 /// [`GenerateError::Demonstrations`] when none can be used.
@@ -239,7 +245,7 @@ pub fn demonstrations(
 ) -> Result<(Vec<Arc<Demonstration>>, String), GenerateError> {
     let dataset = Dataset::open(root)?;
     let found = demonstration::read(&dataset, loaded, options, control_hz)?;
-    let name = format!("from {} {:016x}", found.len(), xxh3_64(format!("{found:?}").as_bytes()));
+    let name = format!("{} {:016x}", found.len(), xxh3_64(format!("{found:?}").as_bytes()));
     Ok((found.into_iter().map(Arc::new).collect(), name))
 }
 
@@ -311,7 +317,9 @@ pub fn run(
     mut watch: impl FnMut(&Progress),
 ) -> Result<Made, GenerateError> {
     settings.validate()?;
-    job_of(&loaded.scene.scene).ok_or(GenerateError::NoExpert)?;
+    if demonstrations.is_empty() && !settings.expert.can_do(&loaded.scene.scene) {
+        return Err(GenerateError::NoExpert);
+    }
     let episodes = shard.episodes(settings.episodes);
     if episodes.is_empty() {
         let problem = format!("{} episodes leave none for shard {}/{}", settings.episodes, shard.index, shard.count);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 /// Episodes in one part: what a kill can cost each worker.
-const PART_EPISODES: u64 = 16;
+pub const PART_EPISODES: u64 = 8;
 /// Seeds of later attempts at the same episode are this far apart.
 const ATTEMPT_STRIDE: u64 = 1 << 32;
 /// First seeds of a run lie below this.

@@ -39,14 +39,14 @@ impl Starts {
             }
         }
         let mut anywhere = wide.clone();
-        let goal = scene.task.block_and_goal().map(|(_, goal)| goal);
+        let goals = scene.task.goals_m();
         let hull = |values: &mut dyn Iterator<Item = f64>| {
             let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
             if low > high { None } else { Some((low - MARGIN_M, high + MARGIN_M)) }
         };
         let spawns = || scene.props.iter().map(|prop| prop.start);
-        let x = hull(&mut spawns().flat_map(|s| [s.x_m.0, s.x_m.1]).chain(goal.map(|goal| goal.x_m)));
-        let y = hull(&mut spawns().flat_map(|s| [s.y_m.0, s.y_m.1]).chain(goal.map(|goal| goal.y_m)));
+        let x = hull(&mut spawns().flat_map(|s| [s.x_m.0, s.x_m.1]).chain(goals.iter().map(|goal| goal.0)));
+        let y = hull(&mut spawns().flat_map(|s| [s.y_m.0, s.y_m.1]).chain(goals.iter().map(|goal| goal.1)));
         let hand = &mut anywhere.arm_start;
         (hand.x_m, hand.y_m) = (x.unwrap_or(hand.x_m), y.unwrap_or(hand.y_m));
         hand.z_m = HEIGHT_M;

@@ -4,20 +4,27 @@
 //! [`train::fit`] drives it with batches of [`loader::TrainData`]. Nothing here knows of Bevy; [`crate::rollout`] puts a
 //! policy at an arm. Units outside a policy are the dataset's, LeRobot's numbers; each policy normalises for itself.
 
+pub mod act;
 pub mod augment;
+pub mod checkpoint;
 pub mod conv;
+pub mod diffusion;
 pub mod events;
 pub mod gate;
 pub mod learner;
 pub mod loader;
+pub mod nn;
+pub mod normalise;
 pub mod optimiser;
 pub mod pictures;
 pub mod preset;
 pub mod run_folder;
 pub mod small;
 pub mod small_policy;
+pub mod smolvla;
 pub mod tensors;
 pub mod train;
+pub mod vision;
 
 use crate::dataset::Image;
 use burn::tensor::Device;

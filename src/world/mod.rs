@@ -1,7 +1,9 @@
 //! The table top: props and where an episode starts.
 
+mod order;
 mod spawn;
 
+pub use order::{Order, Wish, may_ask};
 pub use spawn::{SpawnError, Start, outward_tilt_rad, pan_axis_m, sample_start};
 
 use crate::backend::sim::BodyMotion;
