@@ -45,7 +45,7 @@ pub(super) fn calibrate(
             StageArm { place_m: (0.5 * APART_M, 0.0), wanted: true, words: "as it should be" },
         ],
         props: false,
-        view: Orbit { target: Vec3::new(0.10, -0.12, 0.10), yaw: 0.30, pitch: 0.42, distance: 1.35 },
+        view: Orbit { target: Vec3::new(-0.19, -0.05, 0.17), yaw: 0.22, pitch: 0.36, distance: 1.5 },
         verbose,
     };
     let show = CalibrationShow::new(shown, orders, limits, id);

@@ -1,7 +1,7 @@
 //! `etude teleoperate`: a follower does what a leader does, or what it was shown by hand.
 
 use super::arm::{ArmArgs, load_calibration, model_settings, notices, open_arm, tell, watched};
-use super::terminal_keys::{Key, STOP_HELP, TerminalKeys};
+use super::terminal_keys::{Key, STOP_HELP, TerminalKeys, stops};
 use super::{CliError, guide, say};
 use crate::bus::calibration_file::{ArmCalibration, Role};
 use crate::bus::driver::BusDriver;
@@ -161,7 +161,7 @@ fn follow(args: &TeleoperateArgs, leader: &BusDriver, follower: &BusDriver, map:
     while !follower.is_finished() && args.seconds.is_none_or(|seconds| start.elapsed().as_secs_f64() < seconds) {
         let followed = follower.state();
         match keys.now() {
-            Key::Char(' ' | '\u{1b}') => follower.emergency_stop(),
+            Key::Char(key) if stops(key) => follower.emergency_stop(),
             Key::Char('g') if followed.mode == Mode::Stopped => follower.enable()?,
             Key::Char('q') => break,
             _ => {}

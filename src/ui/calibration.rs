@@ -101,7 +101,7 @@ impl Show for CalibrationShow {
             ui.add_space(8.0);
             let (label, colour) = match view.step {
                 Step::Review if view.findings.is_empty() => ("Keep it   (Enter)", GOOD),
-                Step::Review => ("Keep it all the same   (Enter)", BAD),
+                Step::Review => ("Keep it all the same", BAD),
                 Step::Kept => ("Close   (Enter)", GOOD),
                 _ => ("Done, next   (Enter)", ACCENT),
             };
@@ -121,8 +121,11 @@ impl Show for CalibrationShow {
     fn key(&mut self, key: KeyCode) {
         match key {
             KeyCode::Enter | KeyCode::NumpadEnter => {
-                let step = self.shown().view.step;
-                self.proceed(step);
+                let view = self.shown().view;
+                // What the checks doubt is not kept by a key pressed once too often.
+                if view.step != Step::Review || view.findings.is_empty() {
+                    self.proceed(view.step);
+                }
             }
             KeyCode::Escape => self.over = true,
             _ => {}
@@ -200,7 +203,8 @@ fn joint_line(ui: &mut Ui, joint: &JointView, step: Step) {
             let (moved, wanted) = (joint.moved_rad.to_degrees(), joint.wanted_rad.to_degrees());
             (format!("{moved:.0} of {wanted:.0}°"), ACCENT)
         }
-        Some(_) => (format!("{:.0}°", joint.angle_rad.to_degrees()), FAINT),
+        // Plus zero, so that nothing is minus zero.
+        Some(_) => (format!("{:.0}°", joint.angle_rad.to_degrees().round() + 0.0), FAINT),
     };
     painter.text(rect.right_top(), Align2::RIGHT_TOP, words, small, colour);
     // The encoder's turn, the range seen so far, and where the joint is.
