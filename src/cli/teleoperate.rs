@@ -6,7 +6,7 @@ use super::{CliError, guide, say};
 use crate::bus::calibration_file::{ArmCalibration, Role};
 use crate::bus::driver::BusDriver;
 use crate::bus::follow::{Glide, LeaderMap, gripper_range_rad};
-use crate::bus::realtime;
+use crate::bus::realtime::{self, Priority, REAL_TIME_REMEDY};
 use crate::bus::settings::DriverSettings;
 use crate::bus::state::{ArmState, Mode, Pace};
 use crate::bus::virtual_bus::arms;
@@ -50,6 +50,8 @@ pub(super) struct TeleoperateArgs {
 const FRESH_S: f64 = 0.05;
 /// How long both arms may take to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// A way from leader to follower that people begin to feel, us.
+const SLOW_US: f64 = 5_000.0;
 /// How often the state is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 
@@ -108,10 +110,14 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
     wait_for(&follower, "follower")?;
     tell(&format!("The follower glides to the leader's pose, then follows it. {STOP_HELP}; q or Ctrl-C parks it and ends."));
     let pace = follow(args, &leader, &follower, &map)?;
+    let priority = follower.priority();
     tell("parking the follower");
     follower.stop();
     drop(simulated);
     let latency = &pace.goal;
+    if priority != Priority::RealTime && latency.percentile_us(0.99) > SLOW_US {
+        tell(&format!("this computer was busy: {REAL_TIME_REMEDY}"));
+    }
     say(format!(
         "{} goals; from reading the leader to the goal on the follower's wire: median {:.1} ms, 99 of 100 within {:.1} ms",
         latency.count(),
