@@ -464,6 +464,10 @@ fn a_simulated_follower_of_a_waving_leader_never_pushes_in_vain() {
         }
     }
     assert_eq!(engine.state().mode, Mode::Following);
-    println!("{held_back} cycles held back by the table, {} cycles stalled: {:.2?}", stalls.len(), &stalls[..stalls.len().min(12)]);
+    println!(
+        "{held_back} cycles held back by the table, {} cycles stalled: {:.2?}",
+        stalls.len(),
+        &stalls[..stalls.len().min(12)]
+    );
     assert!(stalls.is_empty(), "{} cycles, {:.2?}", stalls.len(), stalls[0]);
 }

@@ -35,9 +35,8 @@ pub(super) fn calibrate(
     let shown = Arc::new(Mutex::new(Shown { view: guide.view(), problem: None }));
     let ended = Arc::new(AtomicBool::new(false));
     let (theirs, over) = (shown.clone(), ended.clone());
-    let worker = std::thread::Builder::new()
-        .name("calibration".into())
-        .spawn(move || lead(guide, &received, &theirs, &over))?;
+    let worker =
+        std::thread::Builder::new().name("calibration".into()).spawn(move || lead(guide, &received, &theirs, &over))?;
     let options = StageOptions {
         title: format!("Etude: calibrating {port} as \"{id}\""),
         arms: vec![
@@ -66,12 +65,7 @@ pub(super) fn calibrate(
 }
 
 /// Talks to the arm beside the window until it is kept or the window is closed; how many registers were written.
-fn lead(
-    mut guide: Guide,
-    orders: &Receiver<Order>,
-    shown: &Mutex<Shown>,
-    ended: &AtomicBool,
-) -> (Guide, Option<u32>) {
+fn lead(mut guide: Guide, orders: &Receiver<Order>, shown: &Mutex<Shown>, ended: &AtomicBool) -> (Guide, Option<u32>) {
     let mut registers = None;
     let publish = |view: View, problem: Option<Option<String>>| {
         let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +77,9 @@ fn lead(
     while !ended.load(Ordering::SeqCst) {
         let polled = guide.poll();
         let done = match orders.try_recv() {
-            Ok(Order::Proceed) if guide.step() == Step::Review => Some(guide.keep().map(|count| registers = Some(count))),
+            Ok(Order::Proceed) if guide.step() == Step::Review => {
+                Some(guide.keep().map(|count| registers = Some(count)))
+            }
             Ok(Order::Proceed) => Some(guide.proceed()),
             Ok(Order::Redo(joint)) => Some(guide.redo(&joint)),
             Err(TryRecvError::Empty) => None,

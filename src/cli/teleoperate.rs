@@ -75,7 +75,9 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
         return guide::guide(&args.follower, file, settings, &calibration);
     }
     let Some(leader_port) = &args.leader else {
-        return Err(CliError::Usage("--leader PORT is needed, or --guide FILE.csv to move the follower by hand".into()));
+        return Err(CliError::Usage(
+            "--leader PORT is needed, or --guide FILE.csv to move the follower by hand".into(),
+        ));
     };
     if super::arm::same_file(leader_port, &args.follower) {
         return Err(CliError::Usage(format!("--follower {}: that is the leader's port, too", args.follower)));
@@ -108,7 +110,9 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
     follower.stop_on_signals()?;
     wait_for(&leader, "leader")?;
     wait_for(&follower, "follower")?;
-    tell(&format!("The follower glides to the leader's pose, then follows it. {STOP_HELP}; q or Ctrl-C parks it and ends."));
+    tell(&format!(
+        "The follower glides to the leader's pose, then follows it. {STOP_HELP}; q or Ctrl-C parks it and ends."
+    ));
     let pace = follow(args, &leader, &follower, &map)?;
     let priority = follower.priority();
     tell("parking the follower");

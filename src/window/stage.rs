@@ -24,7 +24,7 @@ const SIZE: (u32, u32) = (1280, 720);
 /// Arms that are not shown stand this far below the table, m.
 const OFF_STAGE_M: f32 = -50.0;
 /// Height of the words above an arm's base, m.
-const WORDS_ABOVE_M: f32 = 0.45;
+const WORDS_ABOVE_M: f32 = 0.53;
 
 /// What a stage shows, and what happens at its panels and keys.
 pub trait Show: Send + Sync + 'static {
@@ -119,20 +119,15 @@ fn build(app: &mut App, loaded: &Loaded, options: &StageOptions, show: Box<dyn S
     app.init_resource::<Episode>();
     app.insert_resource(loaded.scene.clone());
     app.configure_sets(Update, (UiSystems::Act, UiSystems::Present).chain());
-    app.add_plugins((
-        EguiPlugin::default(),
-        matte::plugin,
-        quality::plugin,
-        visuals::plugin,
-        camera_rig::plugin,
-    ));
+    app.add_plugins((EguiPlugin::default(), matte::plugin, quality::plugin, visuals::plugin, camera_rig::plugin));
     app.insert_resource(CameraRig { now: options.view, goal: options.view, ..default() });
     app.add_systems(PreUpdate, read_keys.after(bevy_egui::EguiPreUpdateSet::BeginPass));
     app.add_systems(Update, (pose, close).chain().in_set(UiSystems::Act));
     app.add_systems(EguiPrimaryContextPass, panels);
     let world = app.world_mut();
     for (index, arm) in options.arms.iter().enumerate() {
-        let entity = spawn_arm(&mut world.commands(), loaded.model.clone(), loaded.arm.clone(), loaded.servo.clone(), ());
+        let entity =
+            spawn_arm(&mut world.commands(), loaded.model.clone(), loaded.arm.clone(), loaded.servo.clone(), ());
         world.commands().entity(entity).insert(OnStage(index));
         if arm.wanted {
             world.commands().entity(entity).insert(Translucent(Color::srgb(0.35, 0.65, 1.0)));
@@ -195,6 +190,7 @@ fn panels(
     mut stage: ResMut<Stage>,
     cameras: Query<(&Camera, &GlobalTransform), With<MainCamera>>,
     mut themed: Local<bool>,
+    mut warmed: Local<f32>,
 ) -> Result {
     let ctx = contexts.ctx_mut()?;
     if !*themed {
@@ -205,6 +201,10 @@ fn panels(
     let wanted = (theme::scale_of(size.x, size.y) * 20.0).round() / 20.0;
     if (ctx.zoom_factor() - wanted).abs() > 0.01 {
         ctx.set_zoom_factor(wanted);
+    }
+    if *warmed != ctx.pixels_per_point() {
+        *warmed = ctx.pixels_per_point();
+        theme::warm_up(ctx);
     }
     if let Ok((camera, eye)) = cameras.single() {
         let painter = ctx.layer_painter(egui::LayerId::background());

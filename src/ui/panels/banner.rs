@@ -27,7 +27,11 @@ pub(super) fn show(
     let ctx = contexts.ctx_mut()?;
     let mut lines: Vec<(String, String, Color32)> = Vec::new();
     if stop.on {
-        lines.push(("Stopped".into(), "the arm stands where it is   ·   Tab lets it go on, slowly at first".into(), BAD));
+        lines.push((
+            "Stopped".into(),
+            "the arm stands where it is   ·   Tab lets it go on, slowly at first".into(),
+            BAD,
+        ));
     }
     for notice in &health.notices {
         lines.push((String::new(), notice.clone(), TEXT));
