@@ -161,7 +161,7 @@ pub fn spawn_arm(
         })
         .collect();
     let tool = model.hand_tool();
-    let limits = ArmLimits::new(Floor::new(&model));
+    let limits = ArmLimits::new(config.hand_above_table.then(|| Floor::new(&model)));
     commands.entity(arm).insert((Arm { model, config, servo, tool, joints, links }, limits));
     arm
 }

@@ -328,6 +328,7 @@ mod arms {
             .args(arguments)
             .env("HF_LEROBOT_CALIBRATION", folder.join("calibration"))
             .env("XDG_CONFIG_HOME", folder.join("config"))
+            .env("XDG_RUNTIME_DIR", folder)
             .env("ETUDE_HOME", env!("CARGO_MANIFEST_DIR"))
             .current_dir(folder)
             .stdin(Stdio::piped())
@@ -463,15 +464,57 @@ mod arms {
     }
 
     #[test]
+    fn an_arm_is_guided_by_hand_and_repeats_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut arm = Running::arm(folder, &["--link", "arm"]);
+        let (_, ports, _) = run(folder, &["ports"], "");
+        assert!(ports.contains("an arm at 12.0 V") && ports.contains("[emulated: a follower]"), "{ports}");
+        let guide = ["teleoperate", "--follower", "arm", "--follower-id", "virtual", "--guide", "path.csv"];
+        let mut guide = Running::start(folder, &guide);
+        let mut said = BufReader::new(guide.0.stderr.take().unwrap()).lines();
+        let mut wait_for = |words: &str| {
+            let found = said.by_ref().map(Result::unwrap).any(|line| line.contains(words));
+            assert!(found, "it ended without \"{words}\"");
+        };
+        wait_for("1. Hold the arm");
+        guide.tell("");
+        wait_for("2. Bring it");
+        guide.tell("");
+        wait_for("3. Recording");
+        arm.tell("pose 20 -80 70 50 10 20");
+        std::thread::sleep(Duration::from_secs(2));
+        guide.tell("");
+        wait_for("Enter replays it");
+        arm.tell("still");
+        guide.tell("");
+        // After the replay it asks again.
+        wait_for("Enter replays it");
+        guide.tell("q");
+        wait_for("parking");
+        assert!(guide.0.wait().unwrap().success());
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut guide.0.stdout.take().unwrap(), &mut said).unwrap();
+        assert!(said.contains("points") && said.contains("no joint was further than"), "{said}");
+        let table = std::fs::read_to_string(folder.join("path.csv")).unwrap();
+        assert!(table.starts_with("time_s,shoulder_pan_deg,") && table.lines().count() > 50, "{table}");
+        let last: Vec<f64> = table.lines().last().unwrap().split(',').map(|value| value.parse().unwrap()).collect();
+        assert!((1.0..60.0).contains(&last[0]) && (last[1] - 20.0).abs() < 1.0, "{last:?}");
+    }
+
+    #[test]
     fn what_does_not_fit_is_answered_in_one_line() {
         let folder = tempfile::tempdir().unwrap();
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 11] = [
             (&["doctor", "--port", "/dev/nope"], "/dev/nope: there is no such port"),
             (&["park", "--port", "/dev/null", "--id", "blue"], "blue.json: no such calibration"),
             (&["calibrate", "--port", "/dev/null", "--id", "a/b"], "letters, digits"),
             (&["calibrate", "--port", "/dev/null", "--id", "a", "--joint", "elbow"], "elbow_flex"),
             (&["setup-motors", "--port", "/dev/null"], "cannot open the port"),
             (&["virtual-arm", "--faults", "nix.ron"], "nix.ron"),
+            (&["teleoperate", "--follower", "sim", "--guide", "path.csv"], "nobody can hold"),
+            (&["calibrate", "--port", "/dev/null", "--id", "a", "--check"], "no such calibration"),
+            (&["bench", "bus", "--seconds", "0"], "--seconds 0"),
             (&["run", "--arm", "real"], "etude calibrate"),
             (&["teleoperate", "--leader", "/dev/null", "--follower", "sim", "--rotate", "999"], "--rotate 999"),
         ];

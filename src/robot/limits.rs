@@ -53,9 +53,9 @@ struct Stall {
 }
 
 impl ArmLimits {
-    /// Limits of an arm whose hand must stay above `floor`.
-    pub fn new(floor: Floor) -> Self {
-        Self { floor: Some(floor), ..Self::default() }
+    /// Limits of an arm whose hand must stay above `floor`, if there is one.
+    pub fn new(floor: Option<Floor>) -> Self {
+        Self { floor, ..Self::default() }
     }
 }
 

@@ -5,7 +5,7 @@ use super::ghost::GhostChoice;
 use super::keys::{BINDINGS, Use};
 use crate::app::load_scene;
 use crate::config;
-use crate::control::Control;
+use crate::control::{Control, EmergencyStop};
 use crate::episode::{Episode, EpisodePhase, EpisodeRequests};
 use crate::operator::Operator;
 use crate::rollout::PolicyDriver;
@@ -56,6 +56,8 @@ pub enum Action {
     Help,
     /// Save a picture.
     Screenshot,
+    /// The arm stands where it is; while it does: it goes on, slowly at first.
+    EmergencyStop,
     /// Close what is open, else the window.
     Quit,
 }
@@ -174,6 +176,7 @@ fn carry_out(world: &mut World) {
             Action::Panels => world.resource_mut::<Session>().panels ^= true,
             Action::Cameras => world.resource_mut::<Session>().cameras ^= true,
             Action::Help => world.resource_mut::<Session>().help ^= true,
+            Action::EmergencyStop => world.resource_mut::<EmergencyStop>().on ^= true,
             Action::Screenshot => {
                 world.trigger(super::screenshot::TakePicture);
             }

@@ -1,12 +1,15 @@
 //! What must be seen at once: how the attempt ended, what went wrong, notices, pause.
 
 use super::EDGE;
+use crate::backend::servo::ServoHealth;
+use crate::control::EmergencyStop;
 use crate::episode::{Episode, EpisodeFault, EpisodePhase};
 use crate::operator::Operator;
+use crate::robot::{Arm, ArmLimits};
 use crate::ui::actions::Session;
 use crate::ui::attempts::LatestResult;
 use crate::ui::theme::{self, ACCENT, BAD, FAINT, GOOD, TEXT};
-use bevy::prelude::{Res, Result};
+use bevy::prelude::{Query, Res, Result};
 use bevy_egui::EguiContexts;
 use bevy_egui::egui::{self, Align2, Color32, Id, RichText};
 
@@ -17,9 +20,28 @@ pub(super) fn show(
     episode: Res<Episode>,
     fault: Res<EpisodeFault>,
     operator: Res<Operator>,
+    stop: Res<EmergencyStop>,
+    arms: Query<(&Arm, &ArmLimits)>,
+    health: Res<ServoHealth>,
 ) -> Result {
     let ctx = contexts.ctx_mut()?;
     let mut lines: Vec<(String, String, Color32)> = Vec::new();
+    if stop.on {
+        lines.push((
+            "Stopped".into(),
+            "the arm stands where it is   ·   Tab lets it go on, slowly at first".into(),
+            BAD,
+        ));
+    }
+    for notice in &health.notices {
+        lines.push((String::new(), notice.clone(), TEXT));
+    }
+    for (arm, limits) in &arms {
+        let stalled = arm.model.joints.iter().zip(&limits.stalled).filter(|(_, stalled)| **stalled);
+        for (joint, _) in stalled.filter(|_| health.notices.is_empty()) {
+            lines.push((String::new(), format!("{} pushes against something", joint.name.replace('_', " ")), TEXT));
+        }
+    }
     if let Some(fault) = &fault.0 {
         lines.push(("This start is not possible".into(), format!("{fault}   ·   N next start"), BAD));
     } else if let Some(result) = latest
