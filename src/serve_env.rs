@@ -12,7 +12,7 @@ use crate::headless::Headless;
 use crate::joint_units::JointUnits;
 use crate::record::{CameraWish, RecordError, set_up_cameras};
 use crate::robot::{Arm, JointCommand};
-use crate::world::Order;
+use crate::world;
 use serde_json::{Value, json};
 use std::io::{self, Read, Write};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -189,7 +189,7 @@ impl OneWorld {
             reward: episode.score.value as f32,
             terminated,
             truncated: outcome.is_some() && !terminated,
-            instruction: self.headless.app.world().resource::<Order>().text.clone(),
+            instruction: self.headless.app.world().resource::<world::Order>().text.clone(),
         })
     }
 }
