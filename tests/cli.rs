@@ -713,6 +713,8 @@ fn served_worlds_step_together_and_repeat() {
     }
     drop(client);
     assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn cameras_are_watched_and_get_their_names_once() {
     let folder = tempfile::tempdir().unwrap();

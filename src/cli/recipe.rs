@@ -76,7 +76,7 @@ impl RecipeName {
             Self::MoveT => "move_t",
             Self::PickPlace => "pick_place",
         };
-        Recipe { task, generate: GENERATE, demonstrations: 1500, preset: "small", steps: 4000 }
+        Recipe { task, generate: GENERATE, demonstrations: 1800, preset: "small", steps: 5000 }
     }
 }
 

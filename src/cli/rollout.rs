@@ -26,7 +26,7 @@ pub(super) struct RolloutArgs {
     #[arg(long, value_name = "FOLDER")]
     policy: PathBuf,
     /// Seed of the first start.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Number of episodes without a window.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
