@@ -411,7 +411,10 @@ fn move_hand(arm: &Arm, q: &[f64], hand: &Hand, intent: &Intent, speed: f64) -> 
         .map(|joint| {
             if joint == gripper {
                 let limits = &arm.model.joints[joint];
-                return (q[joint] + (intent.jaw - q[joint]).clamp(-0.15, 0.15)).clamp(limits.lower, limits.upper);
+                // Opening keeps pace with the hand, so that the jaw is above what lies beside when it swings out; closing
+                // does not, since the last of it is the grip's force.
+                let step = (intent.jaw - q[joint]).clamp(-0.15, 0.15 * speed.min(1.0));
+                return (q[joint] + step).clamp(limits.lower, limits.upper);
             }
             let step = wrap_angle(wanted[joint] - q[joint]).clamp(-0.15, 0.15);
             // Dry friction swallows small errors; the lead grows smoothly with the step so that the sign may flip.
