@@ -109,6 +109,7 @@ impl Follower {
             step_across_m: STEP.0,
             step_up_m: STEP.1,
             step_turn_rad: STEP.2,
+            step_open_rad: 0.15,
             payload_kg,
         };
         Some(move_hand_to(arm, &arm.tool, &present.q_rad, &to))

@@ -460,6 +460,8 @@ pub struct HandMove {
     pub step_up_m: f64,
     /// Most that the hand turns, rad.
     pub step_turn_rad: f64,
+    /// Most that the jaw opens; it closes by up to 0.15 at any pace, since the last of that is the grip's force. Rad.
+    pub step_open_rad: f64,
     /// Mass in the hand, kg.
     pub payload_kg: f64,
 }
@@ -472,6 +474,8 @@ fn move_hand(arm: &Arm, q: &[f64], hand: &Hand, intent: &Intent, speed: f64) -> 
         step_across_m: intent.step_across_m * speed,
         step_up_m: intent.step_up_m * speed,
         step_turn_rad: 0.11 * speed,
+        // Opening keeps pace with the hand, so that the jaw is above what lies beside when it swings out.
+        step_open_rad: 0.15 * speed.min(1.0),
         payload_kg: intent.payload_kg,
     };
     move_hand_to(arm, &hand.tool, q, &to)
@@ -494,7 +498,8 @@ pub fn move_hand_to(arm: &Arm, tool: &Tool, q: &[f64], to: &HandMove) -> Vec<f64
         .map(|joint| {
             if joint == gripper {
                 let limits = &arm.model.joints[joint];
-                return (q[joint] + (to.jaw_rad - q[joint]).clamp(-0.15, 0.15)).clamp(limits.lower, limits.upper);
+                let step = (to.jaw_rad - q[joint]).clamp(-0.15, to.step_open_rad);
+                return (q[joint] + step).clamp(limits.lower, limits.upper);
             }
             let step = wrap_angle(wanted[joint] - q[joint]).clamp(-0.15, 0.15);
             // Dry friction swallows small errors; the lead grows smoothly with the step so that the sign may flip.
