@@ -94,7 +94,7 @@ fn write_message(to: &mut impl Write, header: &Value, payload: &[u8]) -> io::Res
 }
 
 /// What a world shall do.
-enum Order {
+enum Request {
     Reset(u64),
     Step(Vec<f32>),
 }
@@ -115,7 +115,7 @@ struct Report {
 
 struct Task {
     world: usize,
-    order: Order,
+    request: Request,
 }
 
 /// One environment.
@@ -139,10 +139,10 @@ impl OneWorld {
         Ok(Self { headless, units, arm, look, cameras: cameras.iter().map(|wish| wish.name.clone()).collect() })
     }
 
-    fn carry_out(&mut self, order: &Order) -> Result<Report, String> {
-        match order {
-            Order::Reset(seed) => self.headless.start(*seed).map_err(|error| error.to_string())?,
-            Order::Step(action) => {
+    fn carry_out(&mut self, request: &Request) -> Result<Report, String> {
+        match request {
+            Request::Reset(seed) => self.headless.start(*seed).map_err(|error| error.to_string())?,
+            Request::Step(action) => {
                 if self.headless.episode().phase == EpisodePhase::Idle {
                     return Err("a world must be reset before its first step".into());
                 }
@@ -228,7 +228,7 @@ impl Pool {
                 for tasks in taken {
                     let done = tasks
                         .iter()
-                        .map(|task| (task.world, worlds[task.world / threads].carry_out(&task.order)))
+                        .map(|task| (task.world, worlds[task.world / threads].carry_out(&task.request)))
                         .collect();
                     if told.send(done).is_err() {
                         return;
@@ -339,7 +339,7 @@ impl Server {
                 let seeds = seeds.flatten().filter(|seeds| seeds.len() == worlds.len());
                 let seeds = seeds.ok_or("reset: give \"seeds\", one whole number a world")?;
                 let tasks = worlds.iter().zip(seeds);
-                self.observe(tasks.map(|(world, seed)| Task { world: *world, order: Order::Reset(seed) }).collect())
+                self.observe(tasks.map(|(world, seed)| Task { world: *world, request: Request::Reset(seed) }).collect())
             }
             Some("step") => {
                 let worlds = self.worlds(header)?;
@@ -356,7 +356,9 @@ impl Server {
                     return Err("step: an action is not a finite number".into());
                 }
                 let tasks = worlds.iter().zip(values.chunks_exact(self.joints));
-                self.observe(tasks.map(|(world, q)| Task { world: *world, order: Order::Step(q.to_vec()) }).collect())
+                self.observe(
+                    tasks.map(|(world, q)| Task { world: *world, request: Request::Step(q.to_vec()) }).collect(),
+                )
             }
             _ => Err("\"op\": give spaces, reset or step".into()),
         }

@@ -48,7 +48,9 @@ pub enum GenerateError {
     #[error("there is no simulated arm in the scene; generate without --arm real")]
     NoArm,
     /// The scene has no expert.
-    #[error("this expert has nothing to do in this scene; choose another --expert, or a --task such as move_t or pick_place")]
+    #[error(
+        "this expert has nothing to do in this scene; choose another --expert, or a --task such as move_t or pick_place"
+    )]
     NoExpert,
     /// A camera gave nothing.
     #[error("camera \"{name}\" gave no picture; look at the scene with `etude screenshot`")]
