@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests; the seed has to be shown")]
 
 use etude::dataset::{
-    CameraSpec, Dataset, DatasetError, Event, Image, Outcome, Row, RowExtra, Saved, Source, Spec, Writer,
+    CameraSpec, Dataset, DatasetError, Event, Image, Outcome, Row, RowExtra, Saved, Source, Spec, VideoFrames, Writer,
     WriterOptions, check, edit, export, schema::extra,
 };
 use proptest::prelude::*;
@@ -125,6 +125,20 @@ fn lerobots_own_dataset_is_read_as_lerobot_reads_it() {
     }
     let at_time = dataset.frame_at(1, 17.0 / 30.0, FRONT).unwrap();
     assert_eq!(*at_time, *dataset.frame(77, FRONT).unwrap());
+}
+
+#[test]
+fn a_video_plays_in_the_order_of_display() {
+    let dataset = Dataset::open(golden()).unwrap();
+    let camera = "observation.images.front";
+    let mut video = VideoFrames::open(&golden().join(format!("videos/{camera}/chunk-000/file-000.mp4"))).unwrap();
+    assert_eq!((video.len(), video.is_empty()), (dataset.len(), false));
+    assert!((video.fps() - f64::from(dataset.info().fps)).abs() < 0.01, "{}", video.fps());
+    // Forward, skipping, and back to the start as at the end of the film.
+    for index in [0, 1, 2, 7, 8, 3, 0] {
+        assert_eq!(video.shown(index).unwrap(), *dataset.frame(index, camera).unwrap(), "picture {index}");
+    }
+    assert!(video.shown(video.len()).is_err());
 }
 
 #[test]
