@@ -6,12 +6,15 @@ use bevy::prelude::*;
 use bevy::time::TimeUpdateStrategy;
 use etude::app::{Loaded, RunOptions};
 use etude::arm::{DQuat, DVec3};
-use etude::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use etude::camera::live::{faults, wait_for_pictures};
+use etude::camera::real::{CameraSource, NamedSource};
+use etude::camera::{CameraFrame, CameraSensor, CameraState, CamerasInUse, CamerasWatched};
 use etude::config::{PropShape, TeeSize};
 use etude::control::Control;
 use etude::episode::{Episode, EpisodeRequests};
 use etude::headless::Headless;
 use etude::operator::Operator;
+use etude::record::{self, Keep};
 use etude::rig::{Rig, RigSetUp};
 use etude::task::expert::{Expert, ExpertMemory, ExpertSpeed, GripPhase, Situation, advise, grip_and_place, job_of};
 use etude::world::{Order, PropBody, PropState, sample_start, yaw_rad};
@@ -595,4 +598,108 @@ fn the_window_runs_the_same_episode() {
     let episode = app.world().resource::<Episode>();
     assert!(episode.outcome().is_some_and(|outcome| outcome.success), "{:?}", episode.phase);
     assert_eq!(format!("{:016x}", episode.digest()), digests(&options, [12])[0]);
+}
+
+/// A folder with a picture of one colour.
+fn pictures_of(colour: [u8; 3]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    paint(folder.path(), colour);
+    folder
+}
+
+fn paint(folder: &Path, colour: [u8; 3]) {
+    std::fs::create_dir_all(folder).unwrap();
+    let file = std::fs::File::create(folder.join("a.png")).unwrap();
+    let mut encoder = png::Encoder::new(file, 40, 30);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&colour.repeat(40 * 30)).unwrap();
+}
+
+fn with_cameras(cameras: &[(&str, &Path)]) -> Headless {
+    let source = |path: &Path| CameraSource::Folder { path: path.into(), fps: 120.0 };
+    let cameras = cameras.iter().map(|(name, path)| NamedSource { name: (*name).into(), source: source(path) });
+    let options = RunOptions { cameras: cameras.collect(), operator: Operator::Nobody, ..RunOptions::default() };
+    Headless::new(&options).unwrap()
+}
+
+fn frame_of(headless: &mut Headless, name: &str) -> CameraFrame {
+    let world = headless.app.world_mut();
+    let mut frames = world.query::<(&CameraSensor, &CameraFrame)>();
+    frames.iter(world).find(|(sensor, _)| sensor.config.name == name).unwrap().1.clone()
+}
+
+/// Ticks until the camera's frame is as wished; ticks take real time here.
+fn tick_until(headless: &mut Headless, name: &str, wish: impl Fn(&CameraFrame) -> bool) -> CameraFrame {
+    for _ in 0..3000 {
+        headless.tick();
+        let frame = frame_of(headless, name);
+        if wish(&frame) {
+            return frame;
+        }
+    }
+    panic!("camera {name} never came to it: {:?}", frame_of(headless, name).state);
+}
+
+#[test]
+fn real_cameras_stand_beside_simulated_ones_and_survive_a_change_of_scene() {
+    let (red, blue) = (pictures_of([200, 10, 10]), pictures_of([10, 10, 200]));
+    let mut headless = with_cameras(&[("overview", red.path()), ("extra", blue.path())]);
+    wait_for_pictures(headless.app.world_mut(), &["overview".into(), "extra".into()]).unwrap();
+    headless.start(0).unwrap();
+    let overview = tick_until(&mut headless, "overview", |frame| frame.captured.is_some());
+    assert_eq!(overview.rgb[..3], [200, 10, 10]);
+    assert_eq!(overview.rgb.len(), (overview.width * overview.height * 3) as usize);
+    let extra = tick_until(&mut headless, "extra", |frame| frame.captured.is_some());
+    assert_eq!((extra.width, extra.height, extra.rgb[2]), (640, 480, 200));
+    assert!(frame_of(&mut headless, "wrist").rgb.is_empty(), "nobody asked the simulated camera");
+    // The simulated one draws for whoever watches, whatever is in use.
+    headless.app.insert_resource(CamerasWatched(true));
+    headless.tick();
+    assert!(!frame_of(&mut headless, "wrist").rgb.is_empty());
+    let other = etude::app::load_scene("pick_place").unwrap();
+    let mut requests = headless.app.world_mut().resource_mut::<EpisodeRequests>();
+    (requests.scene, requests.start) = (Some(other), Some(1));
+    tick_until(&mut headless, "extra", |frame| frame.rgb.first() == Some(&10));
+}
+
+#[test]
+fn a_lost_camera_is_flagged_keeps_its_picture_and_comes_back() {
+    let folder = pictures_of([9, 9, 9]);
+    let inner = folder.path().join("inner");
+    paint(&inner, [50, 60, 70]);
+    let mut headless = with_cameras(&[("front", &inner)]);
+    headless.start(0).unwrap();
+    tick_until(&mut headless, "front", |frame| frame.state != CameraState::Lost && frame.captured.is_some());
+    std::fs::remove_dir_all(&inner).unwrap();
+    let lost = tick_until(&mut headless, "front", |frame| frame.state == CameraState::Lost);
+    assert_eq!(lost.rgb[..3], [50, 60, 70]);
+    paint(&inner, [80, 90, 100]);
+    let back = tick_until(&mut headless, "front", |frame| frame.rgb[0] == 80);
+    assert_ne!(back.state, CameraState::Lost);
+    let faults = faults(headless.app.world_mut());
+    assert_eq!((faults.len(), faults[0].0.as_str(), faults[0].2 > 0), (1, "front", true));
+}
+
+#[test]
+fn what_a_real_camera_saw_is_recorded_in_the_size_asked_for() {
+    let green = pictures_of([20, 180, 30]);
+    let mut headless = with_cameras(&[("front", green.path())]);
+    let root = green.path().join("dataset");
+    let wish = record::CameraWish { name: "front".into(), size: Some((64, 48)) };
+    let recorder = record::open(headless.app.world_mut(), &root, &[wish], Keep::All).unwrap();
+    headless.app.insert_resource(recorder);
+    headless.start(3).unwrap();
+    for _ in 0..6 {
+        headless.tick();
+    }
+    headless.app.world_mut().resource_mut::<EpisodeRequests>().stop = true;
+    headless.tick();
+    headless.app.world_mut().resource_mut::<record::Recorder>().flush();
+    headless.app.world_mut().remove_resource::<record::Recorder>();
+    let dataset = etude::dataset::Dataset::open(&root).unwrap();
+    assert_eq!(dataset.episodes().len(), 1);
+    let image = dataset.frame(2, "observation.images.front").unwrap();
+    assert_eq!((image.width, image.height), (64, 48));
+    let [r, g, b] = image.pixel(30, 20);
+    assert!(r.abs_diff(20) < 6 && g.abs_diff(180) < 6 && b.abs_diff(30) < 6, "{r} {g} {b}");
 }
