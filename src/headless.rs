@@ -92,7 +92,7 @@ impl Headless {
     }
 
     /// Whether the clock on the wall keeps the time, as it does for real arms and cameras.
-    fn is_real_time(&self) -> bool {
+    pub fn is_real_time(&self) -> bool {
         let world = self.app.world();
         world.get_resource::<ServoArm>().is_some_and(ServoArm::is_real_time)
             || world.get_resource::<RealCameras>().is_some_and(|real| !real.cameras.is_empty())

@@ -288,8 +288,10 @@ impl Session<'_> {
             if self.headless.episode().phase != EpisodePhase::Running {
                 break;
             }
-            // Here nothing is in a hurry: no picture is lost, and key frames stay as dense as on a fast machine.
-            while let load = self.recorder().load()
+            // Without real cameras nothing is in a hurry: no picture is lost, and key frames stay as dense as on a fast
+            // machine.
+            while !self.headless.is_real_time()
+                && let load = self.recorder().load()
                 && load.waiting * 3 > load.capacity
             {
                 std::thread::sleep(Duration::from_millis(1));
