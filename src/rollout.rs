@@ -4,7 +4,8 @@
 //! on a fast machine. At a real arm the network thinks in a thread of its own and the tick never waits for it: what is not
 //! there in time is late, and the arm follows the older chunk, or holds still.
 
-use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use crate::camera::live::wait_for_pictures;
+use crate::camera::{CameraFrame, CameraSensor, CameraState, CamerasInUse};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::dataset::Image;
 use crate::episode::{Episode, EpisodeStarted};
@@ -273,6 +274,7 @@ pub fn install(world: &mut World, policy: Box<dyn Policy>, options: RolloutOptio
             (sensor.config.width, sensor.config.height) = (camera.width as u32, camera.height as u32);
         }
     }
+    wait_for_pictures(world, &names).map_err(|error| vec![error.to_string()])?;
     if *world.resource::<CamerasInUse>() != CamerasInUse::All {
         world.insert_resource(CamerasInUse::Named(names));
     }
@@ -357,6 +359,12 @@ fn drive(
     for wanted in &driver.spec.cameras {
         let frame = cameras.iter().find(|(sensor, _)| sensor.config.name == wanted.name).map(|(_, frame)| frame);
         let Some(frame) = frame.filter(|frame| !frame.rgb.is_empty()) else { return };
+        if frame.state == CameraState::Lost {
+            // Blind it does not act: the arm holds still until the camera is back.
+            driver.forget();
+            driver.load.held_ticks += 1;
+            return;
+        }
         let (width, height) = (frame.width as usize, frame.height as usize);
         let mut picture = Image { width, height, rgb: frame.rgb.clone() };
         if (width, height) != (wanted.width, wanted.height) {
