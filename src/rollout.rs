@@ -15,7 +15,7 @@ use crate::policy::pictures::resize;
 use crate::policy::{Moment, Observation, Policy, PolicySpec};
 use crate::robot::{Arm, JointCommand, JointState};
 use crate::teleop::TeleopInput;
-use crate::world::ActiveScene;
+use crate::world::{ActiveScene, Order};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
 use std::collections::VecDeque;
@@ -337,7 +337,7 @@ fn is_touched(input: &TeleopInput) -> bool {
 fn drive(
     mut driver: ResMut<PolicyDriver>,
     episode: Res<Episode>,
-    scene: Res<ActiveScene>,
+    order: Res<Order>,
     arms: Query<&Arm>,
     states: Query<&JointState>,
     cameras: Query<(&CameraSensor, &CameraFrame)>,
@@ -376,7 +376,7 @@ fn drive(
     while driver.history.len() > moments {
         driver.history.pop_front();
     }
-    driver.think(episode.number, episode.tick, &scene.scene.instruction);
+    driver.think(episode.number, episode.tick, &order.text);
     match driver.queue.targets(episode.tick, driver.options.ensemble) {
         Some(targets) => arm.command(&mut commands, &driver.units.to_rad(&targets)),
         None => driver.load.held_ticks += 1,
