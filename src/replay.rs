@@ -1,7 +1,10 @@
 //! Replaying an episode: its recorded actions are sent again, and the arm's states compared with the recorded ones.
 
-use crate::control::{Control, ControlSystems};
+use crate::backend::servo::{ServoArm, ServoHealth};
+use crate::bus::state::Mode;
+use crate::control::{Control, ControlRate, ControlSystems};
 use crate::dataset::{Dataset, DatasetError, schema};
+use crate::episode::EpisodeStarted;
 use crate::headless::{Headless, StartError};
 use crate::joint_units::JointUnits;
 use crate::operator::{DriveArms, Operator, has_the_arm};
@@ -16,6 +19,8 @@ use thiserror::Error;
 const GLIDE_RAD_S: f64 = 0.8;
 /// Time for the arm to come to rest after gliding, s.
 const REST_S: f64 = 0.3;
+/// Ticks after which an arm that does not come to its first pose is given up.
+const MOST_TICKS_BEFORE: usize = 2000;
 
 /// Why an episode cannot be replayed.
 #[derive(Debug, Error)]
@@ -91,6 +96,8 @@ pub struct ReplayReport {
     pub seed: u64,
     /// Rows sent.
     pub rows: usize,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
     /// Whether every state was the recorded one, bit for bit.
     pub identical: bool,
     /// First row with another state.
@@ -103,31 +110,118 @@ pub struct ReplayReport {
     pub score: f64,
 }
 
-/// Commands to send, rad, one list a tick. When it is empty the arm holds its last target.
-#[derive(Resource, Clone, Debug, Default)]
-struct Script(VecDeque<Vec<f64>>);
+/// What is sent in a tick: joint angles, rad, or nothing, so that the arm holds.
+type Sent = Option<Vec<f64>>;
 
-/// Adds the operator that sends a script.
-fn plugin(app: &mut App) {
-    app.init_resource::<Script>();
+/// Plays a recording to the arm, from the start of each episode on; when it is through, the arm holds its last target.
+#[derive(Resource, Clone, Debug)]
+pub struct Player {
+    /// Recorded actions, rad.
+    actions: Vec<Vec<f64>>,
+    /// Recorded first pose, rad.
+    first: Vec<f64>,
+    /// The seed from which it need not glide.
+    exact_seed: Option<u64>,
+    queue: VecDeque<Sent>,
+    /// An episode has started: the way to the first pose is still to be found.
+    glides: bool,
+    /// Rows sent since.
+    rows: usize,
+}
+
+impl Player {
+    /// A player for the arm of a world; `always_glides` even where the recorded start can be had again.
+    pub fn new(recording: &Recording, units: &JointUnits, always_glides: bool) -> Self {
+        Self {
+            actions: recording.actions.iter().map(|row| units.to_rad(row)).collect(),
+            first: recording.states.first().map(|row| units.to_rad(row)).unwrap_or_default(),
+            exact_seed: recording.seed.filter(|_| recording.is_whole && !always_glides),
+            queue: VecDeque::new(),
+            glides: false,
+            rows: 0,
+        }
+    }
+
+    /// Rows sent since the episode started.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn restart(&mut self, seed: u64) {
+        self.glides = self.exact_seed != Some(seed);
+        self.queue = self.actions.iter().cloned().map(Some).collect();
+        self.rows = 0;
+    }
+
+    /// Puts the way from the present targets to the first pose, and a rest there, before the actions.
+    fn glide(&mut self, arm: &Arm, from: &[f64], tick_s: f64) {
+        self.glides = false;
+        if self.first.len() != from.len() {
+            return;
+        }
+        let lead = arm.gravity_lead_rad(&self.first, 0.0);
+        let to: Vec<f64> = self.first.iter().zip(&lead).map(|(q, lead)| q + lead).collect();
+        let way = from.iter().zip(&to).map(|(a, b)| (b - a).abs()).fold(0.0, f64::max);
+        // A smooth step is half as fast again in its middle as on average.
+        let ticks = (1.5 * way / (GLIDE_RAD_S * tick_s)).ceil().max(1.0) as usize;
+        let pose = |tick: usize| {
+            let t = tick as f64 / ticks as f64;
+            let share = t * t * (3.0 - 2.0 * t);
+            Some(from.iter().zip(&to).map(|(a, b)| a + (b - a) * share).collect())
+        };
+        let rest_ticks = (REST_S / tick_s).ceil() as usize;
+        let before = (1..=ticks).map(pose).chain(std::iter::repeat_n(None, rest_ticks));
+        self.queue = before.chain(std::mem::take(&mut self.queue)).collect();
+    }
+}
+
+/// Adds the operator that plays; it waits for a [`Player`].
+pub fn plugin(app: &mut App) {
     app.add_systems(
         Control,
         send.in_set(ControlSystems::Decide)
             .in_set(DriveArms)
             .ambiguous_with(DriveArms)
-            .run_if(has_the_arm(Operator::Replay)),
+            .run_if(has_the_arm(Operator::Replay).and_then(resource_exists::<Player>)),
     );
+    app.add_observer(|started: On<EpisodeStarted>, player: Option<ResMut<Player>>| {
+        if let Some(mut player) = player {
+            player.restart(started.seed);
+        }
+    });
 }
 
-fn send(mut script: ResMut<Script>, arms: Query<&Arm>, mut commands: Query<&mut JointCommand>) {
-    let Some(q_rad) = script.0.pop_front() else { return };
-    for arm in &arms {
+fn send(
+    mut player: ResMut<Player>,
+    rate: Res<ControlRate>,
+    real: Option<Res<ServoArm>>,
+    health: Option<Res<ServoHealth>>,
+    arms: Query<&Arm>,
+    targets: Query<&JointTarget>,
+    mut commands: Query<&mut JointCommand>,
+) {
+    // A real arm first gets its torque.
+    let follows = health.is_some_and(|health| matches!(health.mode, Mode::Following | Mode::Holding));
+    if real.is_some() && !follows {
+        return;
+    }
+    let Some(arm) = arms.iter().next() else { return };
+    if player.glides {
+        let from: Vec<f64> = arm.joints.iter().filter_map(|j| targets.get(*j).ok()).map(|t| t.position_rad).collect();
+        player.glide(arm, &from, rate.tick_s());
+    }
+    let Some(sent) = player.queue.pop_front() else { return };
+    if player.queue.len() < player.actions.len() {
+        player.rows += 1;
+    }
+    if let Some(q_rad) = sent {
         arm.command(&mut commands, &q_rad);
     }
 }
 
 /// Replays a recording in `headless`, a fresh world in which [`Operator::Replay`] has the arm. It starts from the recorded
-/// seed, or, where there is none or `other_seed` is given, glides to the first pose from another start.
+/// seed, or, where there is none, `other_seed` is given or the arm is a real one, glides to the first pose from where it is.
+/// `stops` is asked every tick.
 ///
 /// # Errors
 /// [`StartError`] if the scene allows no start.
@@ -135,6 +229,7 @@ pub fn replay(
     headless: &mut Headless,
     recording: &Recording,
     other_seed: Option<u64>,
+    mut stops: impl FnMut() -> bool,
 ) -> Result<ReplayReport, StartError> {
     replay_watched(headless, recording, other_seed, |_, _| {})
 }
@@ -154,27 +249,24 @@ pub fn replay_watched(
     let arm = world.query::<&Arm>().iter(world).next().cloned();
     let arm = arm.ok_or_else(|| StartError::new(0, "there is no arm in the scene"))?;
     let units = JointUnits::new(&arm.model);
-    let actions: VecDeque<Vec<f64>> = recording.actions.iter().map(|row| units.to_rad(row)).collect();
-    let (start, seed) = match (other_seed, recording.seed) {
-        (None, Some(seed)) if recording.is_whole => (ReplayStart::Seed, seed),
-        (other, seed) => (ReplayStart::Glide, other.or(seed).unwrap_or(0)),
-    };
-    // Starting makes the first tick, which is the recording's first row.
-    if start == ReplayStart::Seed {
-        headless.app.insert_resource(Script(actions));
-        headless.start(seed)?;
-    } else {
-        headless.start(seed)?;
-        if let Some(first) = recording.states.first() {
-            glide(headless, &arm, &units.to_rad(first));
-        }
-        headless.app.insert_resource(Script(actions));
+    let is_real = world.contains_resource::<ServoArm>();
+    let seed = other_seed.or(recording.seed).unwrap_or(0);
+    let player = Player::new(recording, &units, is_real || other_seed.is_some());
+    let start = if player.exact_seed == Some(seed) { ReplayStart::Seed } else { ReplayStart::Glide };
+    world.insert_resource(player);
+    let sent = |headless: &Headless| headless.app.world().resource::<Player>().rows();
+    // Starting makes the first tick.
+    headless.start(seed)?;
+    let mut ticks = 0;
+    while sent(headless) == 0 && !recording.actions.is_empty() && ticks < MOST_TICKS_BEFORE && !stops() {
         headless.tick();
+        ticks += 1;
     }
     let mut report = ReplayReport {
         start,
         seed,
-        rows: recording.states.len(),
+        rows: 0,
+        stopped: false,
         identical: true,
         first_difference: None,
         largest_difference: vec![0.0; units.names().len()],
@@ -182,9 +274,15 @@ pub fn replay_watched(
         score: 0.0,
     };
     for (row, recorded) in recording.states.iter().enumerate() {
+        if sent(headless) == 0 || headless.arm_has_ended() || stops() {
+            report.stopped = true;
+            report.identical = false;
+            break;
+        }
         if row > 0 {
             headless.tick();
         }
+        report.rows += 1;
         let state = units.to_lerobot(&positions_rad(headless, |joint: &JointState| joint.position_rad));
         if state != *recorded {
             report.identical = false;
@@ -198,25 +296,6 @@ pub fn replay_watched(
     let episode = headless.report();
     (report.success, report.score) = (episode.success, episode.score);
     Ok(report)
-}
-
-/// Moves the arm smoothly to the pose `q_rad` and lets it come to rest there.
-fn glide(headless: &mut Headless, arm: &Arm, q_rad: &[f64]) {
-    let lead = arm.gravity_lead_rad(q_rad, 0.0);
-    let to: Vec<f64> = q_rad.iter().zip(&lead).map(|(q, lead)| q + lead).collect();
-    let from = positions_rad(headless, |target: &JointTarget| target.position_rad);
-    let tick_s = headless.app.world().resource::<crate::control::ControlRate>().tick_s();
-    let way = from.iter().zip(&to).map(|(a, b)| (b - a).abs()).fold(0.0, f64::max);
-    // A smooth step is half as fast again in its middle as on average.
-    let ticks = (1.5 * way / (GLIDE_RAD_S * tick_s)).ceil().max(1.0) as usize;
-    let pose = |tick: usize| {
-        let t = tick as f64 / ticks as f64;
-        let share = t * t * (3.0 - 2.0 * t);
-        from.iter().zip(&to).map(|(a, b)| a + (b - a) * share).collect()
-    };
-    headless.app.insert_resource(Script((1..=ticks).map(pose).collect()));
-    let rest_ticks = (REST_S / tick_s).ceil() as usize;
-    (0..ticks + rest_ticks).for_each(|_| headless.tick());
 }
 
 /// A value of each joint of the first arm.

@@ -1,6 +1,9 @@
 //! The program as a person calls it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "cli/recording.rs"]
+mod recording;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
@@ -232,7 +235,7 @@ fn what_is_recorded_can_be_checked_edited_and_replayed() {
         "its head is gone"
     );
     stdout(&etude(&["dataset", "delete", out, "--episodes", "1"]));
-    assert!(stdout(&etude(&["dataset", "info", out])).contains("1 episodes"));
+    assert!(stdout(&etude(&["dataset", "info", out])).contains("1 episode,"));
     stdout(&etude(&["dataset", "undo", out]));
     stdout(&etude(&["dataset", "undo", out]));
     assert_eq!(rows_of(out, folder.path()), before, "both edits are taken back");

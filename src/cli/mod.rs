@@ -10,6 +10,7 @@ mod calibrate_window;
 mod cameras;
 mod dataset;
 mod dataset_text;
+mod dataset_view;
 mod doctor;
 mod evaluate;
 mod generate;
@@ -21,6 +22,8 @@ mod ports;
 mod practise;
 mod recipe;
 mod record;
+#[cfg(unix)]
+mod record_live;
 mod replay;
 mod rollout;
 mod run;
@@ -28,6 +31,8 @@ mod serve_env;
 mod setup_motors;
 #[cfg(unix)]
 mod teleoperate;
+#[cfg(unix)]
+mod terminal;
 mod terminal_keys;
 mod train;
 mod urdf;
@@ -181,7 +186,7 @@ impl WorldArgs {
             control_hz: self.control_hz,
             multi_threaded: false,
             operator,
-            backend: self.backend(real)?,
+            backend: backend(self.arm_port.as_deref(), self.arm_id.as_deref(), real)?,
             cameras: self.cameras()?,
         })
     }
@@ -221,29 +226,30 @@ impl WorldArgs {
     fn is_real(&self) -> bool {
         self.set_up.arm == "real" || self.arm_port.is_some()
     }
+}
 
-    fn backend(&self, real: bool) -> Result<Backend, CliError> {
-        let Some(port) = &self.arm_port else {
-            if !real {
-                return Ok(Backend::Sim);
-            }
-            let arm = arm::latest_follower()?.ok_or_else(|| {
+/// What moves the joints: the real arm on `port`, with `real` the one calibrated last, else the simulation.
+fn backend(port: Option<&str>, id: Option<&str>, real: bool) -> Result<Backend, CliError> {
+    let Some(port) = port else {
+        if !real {
+            return Ok(Backend::Sim);
+        }
+        let arm = arm::latest_follower()?.ok_or_else(|| {
                 CliError::Usage(
                     "--arm real: no arm was calibrated on this computer; run `etude ports` and `etude calibrate`, or give its \
                      port with --arm-port"
                         .into(),
                 )
             })?;
-            return Ok(Backend::Servo { port: arm.path, id: arm.calibration_id });
-        };
-        let found = arm::ArmArgs { port: port.clone(), id: self.arm_id.clone(), leader: false }.id()?;
-        let id = found.ok_or_else(|| {
-            CliError::Usage(format!(
-                "{port}: which arm this is, is not known; give the name of its calibration with --arm-id NAME"
-            ))
-        })?;
-        Ok(Backend::Servo { port: port.clone(), id })
-    }
+        return Ok(Backend::Servo { port: arm.path, id: arm.calibration_id });
+    };
+    let found = arm::ArmArgs { port: port.to_string(), id: id.map(String::from), leader: false }.id()?;
+    let id = found.ok_or_else(|| {
+        CliError::Usage(format!(
+            "{port}: which arm this is, is not known; give the name of its calibration with --arm-id NAME"
+        ))
+    })?;
+    Ok(Backend::Servo { port: port.to_string(), id })
 }
 
 /// Why a command failed.
@@ -324,18 +330,12 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             run::run(&args)
         }
-        Verb::Record(args) => {
-            start_logging(cli.verbose);
-            record::record(&args)
-        }
+        Verb::Record(args) => record::record(&args, cli.verbose),
         Verb::Generate(args) => {
             start_logging(cli.verbose);
             generate::generate(&args)
         }
-        Verb::Replay(args) => {
-            start_logging(cli.verbose);
-            replay::replay(&args)
-        }
+        Verb::Replay(args) => replay::replay(&args, cli.verbose),
         Verb::Train(args) => {
             start_logging(cli.verbose);
             train::train(&args)

@@ -82,8 +82,7 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
     if super::arm::same_file(leader_port, &args.follower) {
         return Err(CliError::Usage(format!("--follower {}: that is the leader's port, too", args.follower)));
     }
-    let leader_calibration = calibration(leader_port, args.leader_id.clone(), true)?;
-    drop(open_arm(leader_port)?);
+    let (leader, leader_calibration) = connect_leader(leader_port, args.leader_id.clone())?;
     // The simulated follower outlives its driver, which parks it.
     let mut simulated = None;
     let (follower_port, follower_calibration) = if args.follower == "sim" {
@@ -104,11 +103,8 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
         leader_gripper_rad: gripper(&leader_calibration),
         follower_gripper_rad: gripper(&follower_calibration),
     };
-    let limp = DriverSettings { powered: false, floor: None, ..settings.clone() };
-    let leader = BusDriver::start(leader_port, None, limp, &leader_calibration)?;
     let follower = BusDriver::start(&follower_port, None, settings, &follower_calibration)?;
     follower.stop_on_signals()?;
-    wait_for(&leader, "leader")?;
     wait_for(&follower, "follower")?;
     tell(&format!(
         "The follower glides to the leader's pose, then follows it. {STOP_HELP}; q or Ctrl-C parks it and ends."
@@ -128,6 +124,16 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
         latency.percentile_us(0.5) / 1e3,
         latency.percentile_us(0.99) / 1e3
     ))
+}
+
+/// The leader on a port, limp and answering, with its calibration.
+pub(super) fn connect_leader(port: &str, id: Option<String>) -> Result<(BusDriver, ArmCalibration), CliError> {
+    let calibration = calibration(port, id, true)?;
+    drop(open_arm(port)?);
+    let limp = DriverSettings { powered: false, floor: None, ..model_settings()? };
+    let leader = BusDriver::start(port, None, limp, &calibration)?;
+    wait_for(&leader, "leader")?;
+    Ok((leader, calibration))
 }
 
 fn calibration(port: &str, id: Option<String>, leader: bool) -> Result<ArmCalibration, CliError> {

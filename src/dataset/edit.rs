@@ -10,7 +10,9 @@ use super::error::{DatasetError, Result};
 use super::journal::private_dir;
 use super::lock::Lock;
 use super::reader::Dataset;
-use super::rebuild::{Files, Part, build};
+use super::rebuild::{Files, Part, build, build_empty};
+use super::row::Outcome;
+use super::schema::extra;
 use serde_json::json;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -52,10 +54,47 @@ pub fn trim(root: &Path, episode: usize, rows: Range<usize>) -> Result<Edited> {
     in_place(root, "trim", Files::PerEpisode, |dataset| {
         dataset.episode(episode)?;
         let part = |e: &super::Episode| match e.index == episode {
-            true => Part { source: dataset, episode, rows: rows.clone() },
+            true => Part { rows: rows.clone(), ..Part::whole(dataset, e) },
             false => Part::whole(dataset, e),
         };
         Ok(dataset.episodes().iter().map(part).collect())
+    })
+}
+
+/// Gives episodes another verdict.
+///
+/// # Errors
+/// [`DatasetError::Request`] for unknown numbers, or when the dataset has no column for verdicts.
+pub fn judge(root: &Path, episodes: &[usize], verdict: Outcome) -> Result<Edited> {
+    let _lock = prepare(root)?;
+    judge_locked(root, episodes, verdict)
+}
+
+/// [`judge`] by the holder of the lock.
+pub(crate) fn judge_locked(root: &Path, episodes: &[usize], verdict: Outcome) -> Result<Edited> {
+    in_place_locked(root, "judge", Files::PerEpisode, |dataset| {
+        if dataset.info().feature(extra::OUTCOME).is_none() {
+            let problem = format!("the dataset has no column {}", extra::OUTCOME);
+            return Err(DatasetError::request("verdict", problem, "Only datasets recorded by this program have it"));
+        }
+        for &episode in episodes {
+            dataset.episode(episode)?;
+        }
+        let part = |e: &super::Episode| {
+            let verdict = Some(verdict).filter(|_| episodes.contains(&e.index));
+            Part { verdict, ..Part::whole(dataset, e) }
+        };
+        Ok(dataset.episodes().iter().map(part).collect())
+    })
+}
+
+/// Removes the last episode, also the only one; for the holder of the lock.
+pub(crate) fn delete_last_locked(root: &Path) -> Result<Edited> {
+    in_place_locked(root, "delete", Files::PerEpisode, |dataset| {
+        let Some((_, before)) = dataset.episodes().split_last() else {
+            return Err(DatasetError::request("episode", "there is none to remove", "Record one first"));
+        };
+        Ok(before.iter().map(|e| Part::whole(dataset, e)).collect())
     })
 }
 
@@ -196,11 +235,29 @@ fn in_place(
     parts: impl for<'a> FnOnce(&'a Dataset) -> Result<Vec<Part<'a>>>,
 ) -> Result<Edited> {
     let _lock = prepare(root)?;
+    in_place_locked(root, name, files, |dataset| {
+        let parts = parts(dataset)?;
+        if parts.is_empty() {
+            return Err(DatasetError::request("episodes", "none would be left", "Delete the folder instead"));
+        }
+        Ok(parts)
+    })
+}
+
+/// An edit by the holder of the lock; one that leaves no episode leaves an empty dataset.
+fn in_place_locked(
+    root: &Path,
+    name: &str,
+    files: Files,
+    parts: impl for<'a> FnOnce(&'a Dataset) -> Result<Vec<Part<'a>>>,
+) -> Result<Edited> {
     let dataset = Dataset::open(root)?;
     let work = private_dir(root).join("edit");
     disk::remove_dir(&work)?;
     disk::create_dir(&work)?;
-    let info = build(&work, &parts(&dataset)?, files, |_| {})?;
+    let parts = parts(&dataset)?;
+    let info = if parts.is_empty() { build_empty(&work, &dataset)? } else { build(&work, &parts, files, |_| {})? };
+    drop(parts);
     drop(dataset);
     let newest = backups(root)?.iter().filter_map(|n| n.get(..4)?.parse::<usize>().ok()).max();
     let backup = Path::new(".etude/backup").join(format!("{:04}-{name}", newest.map_or(1, |n| n + 1)));

@@ -8,8 +8,8 @@ use super::error::{DatasetError, RESTORE, Result};
 use super::h264::{GOP, H264Encoder};
 use super::mp4::{CodecSetup, Mp4, Track};
 use super::reader::Dataset;
-use super::row::timestamp_s;
-use super::schema::{DATA_PATH, DEFAULT_COLUMNS, Info, VERSION, VIDEO_PATH};
+use super::row::{Outcome, timestamp_s};
+use super::schema::{DATA_PATH, DEFAULT_COLUMNS, Info, VERSION, VIDEO_PATH, extra};
 use super::stats::{ImageStats, Stats};
 use super::table::{self, Column, Layout, Table, Values};
 use super::video::Video;
@@ -25,12 +25,14 @@ pub(crate) struct Part<'a> {
     pub(crate) episode: usize,
     /// Which of its rows.
     pub(crate) rows: Range<usize>,
+    /// Another verdict over it.
+    pub(crate) verdict: Option<Outcome>,
 }
 
 impl<'a> Part<'a> {
     /// A whole episode.
     pub(crate) fn whole(source: &'a Dataset, episode: &Episode) -> Self {
-        Self { source, episode: episode.index, rows: 0..episode.length }
+        Self { source, episode: episode.index, rows: 0..episode.length, verdict: None }
     }
 }
 
@@ -101,6 +103,15 @@ pub(crate) struct Builder<'a> {
     open: Vec<Option<(PathBuf, Video)>>,
 }
 
+/// Writes the files of a dataset like `source` that has no episode into the folder `target`.
+pub(crate) fn build_empty(target: &Path, source: &Dataset) -> Result<Info> {
+    let info = new_info(source, &[])?;
+    disk::create_dir(&target.join("meta"))?;
+    disk::write_synced(&target.join("meta/info.json"), info.to_text().as_bytes())?;
+    sync_tree(target)?;
+    Ok(info)
+}
+
 /// Builds a dataset of `parts` in the folder `target`, which must not hold one; `alter` may change what its `info.json`
 /// says. Every file is synced.
 pub(crate) fn build(target: &Path, parts: &[Part], files: Files, alter: impl FnOnce(&mut Info)) -> Result<Info> {
@@ -139,6 +150,7 @@ fn new_info(first: &Dataset, parts: &[Part]) -> Result<Info> {
         }
     }
     (info.total_episodes, info.total_frames, info.total_tasks) = (0, 0, 0);
+    info.clear_notes();
     Ok(info)
 }
 
@@ -244,6 +256,7 @@ impl<'a> Builder<'a> {
         self.data_bytes += columns.iter().map(size_of_column).sum::<usize>();
         self.data.push(columns);
         self.info.total_frames += episode.length;
+        self.info.add_note(number, part.source.info().note(part.episode));
         self.episodes.push(episode);
         let full = self.data_bytes >= self.info.data_files_size_mib << 20;
         if self.files == Files::PerEpisode || full {
@@ -275,7 +288,11 @@ impl<'a> Builder<'a> {
         for feature in self.info.features.iter().filter(|f| !f.is_video() && own(&f.key)) {
             let column = table.get(&feature.key).and_then(|c| slice(c, rows.clone()));
             let damaged = || DatasetError::invalid(&path, &feature.key, "the column is missing or short", RESTORE);
-            columns.push(column.ok_or_else(damaged)?);
+            let mut column = column.ok_or_else(damaged)?;
+            if let Some(verdict) = part.verdict {
+                judge(&mut column, verdict);
+            }
+            columns.push(column);
         }
         self.table = Some((path, table));
         Ok((tasks, columns))
@@ -461,6 +478,19 @@ fn size_of_column(column: &Column) -> usize {
         Values::Bool(v) => v.len(),
         Values::Text(v) => v.iter().map(|t| t.len() + 4).sum(),
         Values::Bytes(v) => v.iter().map(|t| t.len() + 4).sum(),
+    }
+}
+
+/// Writes another verdict into the columns that hold it.
+fn judge(column: &mut Column, verdict: Outcome) {
+    match (column.name.as_str(), &mut column.values) {
+        (extra::OUTCOME, Values::I64(codes)) => codes.fill(verdict.code()),
+        (extra::SUCCESS, Values::Bool(solved)) => {
+            if let Some(last) = solved.last_mut().filter(|_| verdict != Outcome::Unjudged) {
+                *last = verdict == Outcome::Success;
+            }
+        }
+        _ => {}
     }
 }
 

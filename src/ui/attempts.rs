@@ -3,6 +3,7 @@
 use super::actions::Session;
 use crate::episode::{EndReason, Episode, EpisodePhase, Outcome};
 use crate::operator::Operator;
+use crate::recording::desk::Desk;
 use crate::rollout::PolicyDriver;
 use crate::scores::{Attempt, Improved, ScoreBook};
 use crate::trace::Trace;
@@ -33,7 +34,7 @@ pub struct LatestResult(pub Option<Result>);
 /// Adds the keeping of attempts.
 pub fn plugin(app: &mut App) {
     app.init_resource::<Book>().init_resource::<LatestResult>();
-    app.add_systems(Update, conclude.in_set(super::UiSystems::Present));
+    app.add_systems(Update, conclude.in_set(super::UiSystems::Present).run_if(not(resource_exists::<Desk>)));
 }
 
 fn conclude(

@@ -5,6 +5,7 @@ use crate::backend::servo::ServoHealth;
 use crate::control::EmergencyStop;
 use crate::episode::{Episode, EpisodeFault, EpisodePhase};
 use crate::operator::Operator;
+use crate::recording::desk::Desk;
 use crate::robot::{Arm, ArmLimits};
 use crate::ui::actions::Session;
 use crate::ui::attempts::LatestResult;
@@ -23,6 +24,7 @@ pub(super) fn show(
     stop: Res<EmergencyStop>,
     arms: Query<(&Arm, &ArmLimits)>,
     health: Res<ServoHealth>,
+    desk: Option<Res<Desk>>,
 ) -> Result {
     let ctx = contexts.ctx_mut()?;
     let mut lines: Vec<(String, String, Color32)> = Vec::new();
@@ -52,7 +54,8 @@ pub(super) fn show(
         let colour = if result.good { GOOD } else { ACCENT };
         lines.push((result.title.clone(), result.detail.clone(), colour));
     } else if session.paused {
-        lines.push(("Paused".into(), "P go on   ·   . one tick".into(), TEXT));
+        let step = if desk.is_some() { "" } else { "   ·   . one tick" };
+        lines.push(("Paused".into(), format!("P go on{step}"), TEXT));
     } else if episode.phase == EpisodePhase::Ready && *operator == Operator::Human && episode.number == 1 {
         lines.push(("Move the hand: W A S D, Q E, U O".into(), "or drag the blue ring   ·   H all keys".into(), TEXT));
     }
