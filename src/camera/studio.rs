@@ -1,9 +1,9 @@
 //! What the simulated cameras see: arm, props and marks as a scene for the rasteriser, kept in step with the entities.
 
+use super::live::LiveCamera;
 use super::raster::{
     CameraModel, Instance, Outline, Pose, RasterError, RasterMesh, RasterScene, Renderer, TableTop, linear_from_srgb8,
 };
-use super::live::LiveCamera;
 use super::{CameraFrame, CameraSensor, CamerasInUse, CamerasWatched};
 use crate::arm::{ArmModel, ShapeKind, TriMesh};
 use crate::config::{CameraConfig, CameraMount, MarkShape, PropShape, Scene, TeeSize};
