@@ -229,9 +229,9 @@ pub fn replay(
     headless: &mut Headless,
     recording: &Recording,
     other_seed: Option<u64>,
-    mut stops: impl FnMut() -> bool,
+    stops: impl FnMut() -> bool,
 ) -> Result<ReplayReport, StartError> {
-    replay_watched(headless, recording, other_seed, |_, _| {})
+    replay_watched(headless, recording, other_seed, stops, |_, _| {})
 }
 
 /// The same; `watch` sees the world after the tick of every row.
@@ -242,6 +242,7 @@ pub fn replay_watched(
     headless: &mut Headless,
     recording: &Recording,
     other_seed: Option<u64>,
+    mut stops: impl FnMut() -> bool,
     mut watch: impl FnMut(&mut Headless, usize),
 ) -> Result<ReplayReport, StartError> {
     headless.app.add_plugins(plugin);

@@ -41,9 +41,10 @@ impl TerminalKeys {
         #[cfg(not(unix))]
         let listens = true;
         let reader = move || {
-            for byte in std::io::stdin().bytes() {
-                let Ok(byte) = byte else { return };
-                let key = if byte == b'\r' { '\n' } else { char::from(byte) };
+            let (mut stdin, mut byte) = (std::io::stdin(), [0u8]);
+            // One at a time: a key counts when it is pressed.
+            while stdin.read(&mut byte).is_ok_and(|count| count == 1) {
+                let key = if byte[0] == b'\r' { '\n' } else { char::from(byte[0]) };
                 if sender.send(key).is_err() {
                     return;
                 }

@@ -192,6 +192,7 @@ impl<'a> Builder<'a> {
             };
             videos.push((self.piece(part, old, i, key, number)?, stats));
         }
+        self.info.add_note(self.episodes.len(), part.source.info().note(part.episode));
         self.push(NewEpisode { length: part.rows.len(), tasks, columns, videos })
     }
 
@@ -256,7 +257,6 @@ impl<'a> Builder<'a> {
         self.data_bytes += columns.iter().map(size_of_column).sum::<usize>();
         self.data.push(columns);
         self.info.total_frames += episode.length;
-        self.info.add_note(number, part.source.info().note(part.episode));
         self.episodes.push(episode);
         let full = self.data_bytes >= self.info.data_files_size_mib << 20;
         if self.files == Files::PerEpisode || full {

@@ -253,7 +253,7 @@ fn replayed(
     let (tool, gripper) = (arm.tool, arm.model.gripper_joint());
     let units = JointUnits::new(&arm.model);
     let mut moments = Vec::new();
-    let report = replay::replay_watched(&mut headless, &recording, None, |headless, row| {
+    let report = replay::replay_watched(&mut headless, &recording, None, || false, |headless, row| {
         let world = headless.app.world_mut();
         if let Some(present) = look.present(world, &arm) {
             let jaw = units.to_rad(&recording.actions[row]).get(gripper).copied().unwrap_or(0.0);

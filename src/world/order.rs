@@ -25,9 +25,6 @@ pub struct Wish {
     pub area: usize,
 }
 
-/// Numbers as words.
-const NUMBERS: [&str; 5] = ["no", "one", "two", "three", "four"];
-
 impl Order {
     /// The order of a scene that asks the same in every episode.
     pub fn of_scene(scene: &Scene) -> Self {
@@ -131,9 +128,9 @@ fn counted(scene: &Scene, areas: &[Area], present: &[bool]) -> Vec<Order> {
             named(scene, present).filter(|(_, _, kind)| *kind == wanted).map(|(index, ..)| index).collect();
         for area in 0..areas.len() {
             // More than two do not fit side by side.
-            for count in 2..=props.len().min(2) {
-                let text = format!("Put {} {wanted}s into {}", NUMBERS[count], area_words(areas, area));
-                orders.push(Order { text, wishes: vec![Wish { props: props.clone(), count, area }] });
+            if props.len() >= 2 {
+                let text = format!("Put two {wanted}s into {}", area_words(areas, area));
+                orders.push(Order { text, wishes: vec![Wish { props: props.clone(), count: 2, area }] });
             }
         }
     }

@@ -48,6 +48,7 @@ impl RgbEncoder {
 
 /// One encoder for all cameras, or one each.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, and a box would be part of the tensors' names")]
 pub enum RgbEncoders {
     /// For all.
     Shared(RgbEncoder),

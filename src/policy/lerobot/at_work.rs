@@ -15,8 +15,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use std::path::Path;
 
 enum Network {
-    Act(Act),
-    Diffusion(Diffusion),
+    Act(Box<Act>),
+    Diffusion(Box<Diffusion>),
 }
 
 /// ACT or a diffusion policy at work.
@@ -52,12 +52,12 @@ impl ChunkPolicy {
         let (network, n_obs_steps, chunk_size, n_action_steps) = match &checkpoint.config.kind {
             PolicyKind::Act(config) => {
                 let act = checkpoint.load_into(Act::new(config, features, device).map_err(fits)?)?.for_inference();
-                (Network::Act(act), 1, config.chunk_size, config.n_action_steps)
+                (Network::Act(Box::new(act)), 1, config.chunk_size, config.n_action_steps)
             }
             PolicyKind::Diffusion(config) => {
                 let network = Diffusion::new(config, features, device).map_err(fits)?;
                 let network = checkpoint.load_into(network)?.valid();
-                (Network::Diffusion(network), config.n_obs_steps, config.n_action_steps, config.n_action_steps)
+                (Network::Diffusion(Box::new(network)), config.n_obs_steps, config.n_action_steps, config.n_action_steps)
             }
             PolicyKind::SmolVla(_) => {
                 let remedy =
