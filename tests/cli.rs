@@ -35,9 +35,20 @@ fn help_comes_at_once_and_lists_the_verbs() {
             let began = Instant::now();
             let text = stdout(&etude(&["--help"]));
             assert!(
-                ["practise", "run", "record", "generate", "replay", "dataset", "urdf", "bench", "screenshot", "cameras"]
-                    .iter()
-                    .all(|verb| text.contains(verb)),
+                [
+                    "practise",
+                    "run",
+                    "record",
+                    "generate",
+                    "replay",
+                    "dataset",
+                    "urdf",
+                    "bench",
+                    "screenshot",
+                    "cameras"
+                ]
+                .iter()
+                .all(|verb| text.contains(verb)),
                 "{text}"
             );
             began.elapsed()
@@ -543,7 +554,8 @@ fn generate_refuses_what_cannot_be() {
     for (more, word) in [
         (&["--every", "7"][..], "--every"),
         (&["--noise", "3"], "--noise"),
-        (&["--cameras", "front"], "overview"),
+        (&["--cameras", "nowhere"], "overview"),
+        (&["--camera", "front=folder:tests"], "--camera"),
         (&["--task", "free_play"], "move_t"),
         (&["--shard", "4/4"], "0/4"),
         (&["--workers", "none"], "auto"),
@@ -627,6 +639,8 @@ fn served_worlds_step_together_and_repeat() {
     }
     drop(client);
     assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn cameras_are_watched_and_get_their_names_once() {
     let folder = tempfile::tempdir().unwrap();

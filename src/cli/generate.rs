@@ -118,6 +118,9 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
     if args.world.is_real() {
         return Err(CliError::Usage("generating simulates; leave out --arm real and --arm-port".into()));
     }
+    if !args.world.real_cameras.is_empty() {
+        return Err(CliError::Usage("--camera: generating draws the scene's own cameras; leave it out".into()));
+    }
     let options = args.world.options(Operator::Outside)?;
     let loaded = Loaded::new(&options)?;
     let mut settings = settings(args, &loaded, &options)?;
