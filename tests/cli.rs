@@ -600,7 +600,8 @@ fn generate_refuses_what_cannot_be() {
     for (more, word) in [
         (&["--every", "7"][..], "--every"),
         (&["--noise", "3"], "--noise"),
-        (&["--cameras", "front"], "overview"),
+        (&["--cameras", "nowhere"], "overview"),
+        (&["--camera", "front=folder:tests"], "--camera"),
         (&["--task", "free_play"], "move_t"),
         (&["--shard", "4/4"], "0/4"),
         (&["--workers", "none"], "auto"),

@@ -5,7 +5,6 @@ use super::{CliError, WorldArgs, progress_bar, say};
 use crate::app::Loaded;
 use crate::generate::{self, Camera, GenerateError, Made, Progress, Settings, Shard};
 use crate::operator::Operator;
-use crate::task::expert::Expert;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
@@ -23,9 +22,6 @@ const TELL: Duration = Duration::from_secs(5);
 pub(super) struct GenerateArgs {
     #[command(flatten)]
     world: WorldArgs,
-    /// The expert that demonstrates.
-    #[arg(long, default_value = "place")]
-    expert: Expert,
     /// Carry over the demonstrations of this dataset to new starts, instead of asking an expert.
     #[arg(long, value_name = "DATASET")]
     from: Option<PathBuf>,
@@ -72,9 +68,6 @@ pub(super) struct GenerateArgs {
     /// By how much starts are drawn from wider ranges than the scene's.
     #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
     wider: f64,
-    /// Pace of the expert; 1 is its own, 0.4 about that of a person.
-    #[arg(long, default_value_t = 1.0, value_name = "PACE")]
-    speed: f64,
     /// An attempt has failed after this time, s; without it 15 at pace 1, more when slower.
     #[arg(long, value_name = "SECONDS")]
     limit: Option<f64>,
@@ -124,6 +117,9 @@ struct Done<'a> {
 pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
     if args.world.is_real() {
         return Err(CliError::Usage("generating simulates; leave out --arm real and --arm-port".into()));
+    }
+    if !args.world.real_cameras.is_empty() {
+        return Err(CliError::Usage("--camera: generating draws the scene's own cameras; leave it out".into()));
     }
     let options = args.world.options(Operator::Outside)?;
     let loaded = Loaded::new(&options)?;
@@ -190,6 +186,7 @@ fn tell(args: &GenerateArgs, made: &Made) -> Result<(), CliError> {
 
 fn settings(args: &GenerateArgs, loaded: &Loaded, options: &crate::app::RunOptions) -> Result<Settings, CliError> {
     let scene = &loaded.scene.scene;
+    let speed = args.world.speed.unwrap_or(1.0);
     let names: &[String] = if args.cameras == ["none"] { &[] } else { &args.cameras };
     let mut cameras = Vec::new();
     for name in names {
@@ -207,7 +204,7 @@ fn settings(args: &GenerateArgs, loaded: &Loaded, options: &crate::app::RunOptio
     }
     Ok(Settings {
         task: loaded.scene.name.clone(),
-        expert: args.expert,
+        expert: args.world.expert,
         from: None,
         episodes: args.episodes,
         seed: args.seed,
@@ -220,11 +217,11 @@ fn settings(args: &GenerateArgs, loaded: &Loaded, options: &crate::app::RunOptio
         noise_rad: args.noise.clone(),
         random_start: args.random_start.unwrap_or(if args.from.is_some() { 0.0 } else { 0.35 }),
         wider: args.wider,
-        speed: args.speed,
+        speed,
         limit_s: args.limit.unwrap_or(match args.from {
             // Demonstrations go at the pace of a person.
             Some(_) => 4.0 * LIMIT_S,
-            None => LIMIT_S / args.speed.clamp(0.05, 1.0),
+            None => LIMIT_S / speed.clamp(0.05, 1.0),
         }),
         world: generate::world_hash(loaded, options),
         etude: env!("CARGO_PKG_VERSION").into(),

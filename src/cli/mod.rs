@@ -159,16 +159,21 @@ struct WorldArgs {
     /// Which scripted expert does the task.
     #[arg(long, default_value = "place")]
     expert: Expert,
-    /// Pace of the expert: 0.5 is a practised person's, 1 the fastest at which it fails no more often.
-    #[arg(long, default_value_t = 0.5, value_name = "PACE")]
-    speed: f64,
+    /// Pace of the expert: 0.5 is a practised person's, 1 the fastest at which it fails no more often; without it 0.5, and 1
+    /// where episodes are generated.
+    #[arg(long, value_name = "PACE")]
+    speed: Option<f64>,
 }
+
+/// A practised person's pace of an expert.
+const PACE: f64 = 0.5;
 
 impl WorldArgs {
     fn options(&self, operator: Operator) -> Result<RunOptions, CliError> {
         let real = self.set_up.arm == "real";
-        if !(self.speed.is_finite() && (0.05..=3.0).contains(&self.speed)) {
-            return Err(CliError::Usage(format!("--speed {}: give a number from 0.05 to 3", self.speed)));
+        let speed = self.speed.unwrap_or(PACE);
+        if !(speed.is_finite() && (0.05..=3.0).contains(&speed)) {
+            return Err(CliError::Usage(format!("--speed {speed}: give a number from 0.05 to 3")));
         }
         if self.task == planar::NAME {
             return Err(CliError::Usage(
@@ -178,7 +183,7 @@ impl WorldArgs {
         }
         Ok(RunOptions {
             expert: self.expert,
-            speed: ExpertSpeed(self.speed),
+            speed: ExpertSpeed(speed),
             scene: self.task.clone(),
             arm: if real { "so100".into() } else { self.set_up.arm.clone() },
             urdf: self.set_up.urdf.clone(),

@@ -43,6 +43,9 @@ pub(super) fn serve_env(args: &ServeEnvArgs) -> Result<(), CliError> {
     if args.world.is_real() {
         return Err(CliError::Usage("serve-env simulates; leave out --arm real and --arm-port".into()));
     }
+    if !args.world.real_cameras.is_empty() {
+        return Err(CliError::Usage("--camera: serve-env draws the scene's own cameras; leave it out".into()));
+    }
     let options = args.world.options(Operator::Outside)?;
     let loaded = Loaded::new(&options)?;
     let names: &[String] = if args.cameras == ["none"] { &[] } else { &args.cameras };
