@@ -364,7 +364,7 @@ fn damaged_checkpoints_are_refused_with_file_place_and_remedy() {
     assert!(change("\"dim_model\": 64", "\"dim_model\": \"wide\"").contains("dim_model"));
     assert!(change("\"type\": \"act\"", "\"type\": \"vqbet\"").contains("act, diffusion and smolvla"));
     assert!(change("resnet18", "resnet50").contains("vision_backbone: is resnet50"));
-    refused("config.json", config[..config.len() / 2].as_bytes());
+    refused("config.json", &config.as_bytes()[..config.len() / 2]);
     refused("policy_preprocessor.json", b"{}");
     let state = "policy_preprocessor_step_3_normalizer_processor.safetensors";
     refused(state, &fs::read(path(state)).unwrap()[..50]);

@@ -253,14 +253,20 @@ fn replayed(
     let (tool, gripper) = (arm.tool, arm.model.gripper_joint());
     let units = JointUnits::new(&arm.model);
     let mut moments = Vec::new();
-    let report = replay::replay_watched(&mut headless, &recording, None, || false, |headless, row| {
-        let world = headless.app.world_mut();
-        if let Some(present) = look.present(world, &arm) {
-            let jaw = units.to_rad(&recording.actions[row]).get(gripper).copied().unwrap_or(0.0);
-            let hand = Upright::of_hand(&arm.model, &tool, &present.q_rad);
-            moments.push(Moment { hand, jaw_rad: jaw, object: Upright::of(&present.props[object]) });
-        }
-    })
+    let report = replay::replay_watched(
+        &mut headless,
+        &recording,
+        None,
+        || false,
+        |headless, row| {
+            let world = headless.app.world_mut();
+            if let Some(present) = look.present(world, &arm) {
+                let jaw = units.to_rad(&recording.actions[row]).get(gripper).copied().unwrap_or(0.0);
+                let hand = Upright::of_hand(&arm.model, &tool, &present.q_rad);
+                moments.push(Moment { hand, jaw_rad: jaw, object: Upright::of(&present.props[object]) });
+            }
+        },
+    )
     .map_err(|error| error.to_string())?;
     if !report.identical {
         return Err("replaying it from its seed goes another way; it was recorded with another scene or physics".into());

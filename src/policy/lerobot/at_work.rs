@@ -57,7 +57,12 @@ impl ChunkPolicy {
             PolicyKind::Diffusion(config) => {
                 let network = Diffusion::new(config, features, device).map_err(fits)?;
                 let network = checkpoint.load_into(network)?.valid();
-                (Network::Diffusion(Box::new(network)), config.n_obs_steps, config.n_action_steps, config.n_action_steps)
+                (
+                    Network::Diffusion(Box::new(network)),
+                    config.n_obs_steps,
+                    config.n_action_steps,
+                    config.n_action_steps,
+                )
             }
             PolicyKind::SmolVla(_) => {
                 let remedy =
