@@ -101,7 +101,7 @@ impl Demonstration {
         let lift = lift.ok_or("the object was never lifted; only demonstrations that carry can be carried over")?;
         let off = |moment: &Moment| (moment.object.at_m.z - last.object.at_m.z).abs() > RESTS_M;
         let rest = moments.iter().rposition(off).map_or(0, |tick| tick + 1);
-        if rest <= lift || rest + SURE_TICKS >= moments.len() {
+        if high(&last) || rest <= lift || rest + SURE_TICKS >= moments.len() {
             return Err("the object was not set down before the end".into());
         }
         let mut widest = f64::NEG_INFINITY;
@@ -290,7 +290,7 @@ mod tests {
             moments.push(Moment { hand, jaw_rad, object });
         };
         (0..10).for_each(|i| push(0.1 - 0.01 * f64::from(i), 0.05, 0.6, 0.0, 0.01));
-        (0..5).for_each(|i| push(0.0, 0.01, 0.5 - 0.1 * f64::from(i), 0.0, 0.01));
+        (0..5).for_each(|i| push(0.0, 0.01, 0.45 - 0.1 * f64::from(i), 0.0, 0.01));
         (0..5).for_each(|i| push(0.0, 0.01 + 0.01 * f64::from(i + 1), 0.1, 0.0, 0.01 + 0.01 * f64::from(i + 1)));
         (0..10).for_each(|i| push(-0.01 * f64::from(i + 1), 0.06, 0.1, -0.01 * f64::from(i + 1), 0.06));
         (0..5).for_each(|i| push(-0.1, 0.05 - 0.01 * f64::from(i), 0.1, -0.1, 0.05 - 0.01 * f64::from(i)));
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn segments_are_found_by_what_the_object_did() {
         let found = Demonstration::new(carrying()).unwrap();
-        assert_eq!((found.close, found.lift, found.rest), (11, 15, 34));
+        assert_eq!((found.close, found.lift, found.rest), (10, 15, 34));
         assert_eq!((found.progress(0), found.progress(11), found.progress(14)), (0.0, 1.0, 1.0));
         assert!((found.progress(5) - 0.5).abs() < 0.1 && (found.progress(24) - 0.5).abs() < 0.1);
         assert_eq!((found.progress(15), found.progress(34)), (0.0, 1.0));
