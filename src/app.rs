@@ -12,7 +12,7 @@ use crate::record;
 use crate::robot;
 use crate::task::expert;
 use crate::teleop;
-use crate::world::{ActiveScene, spawn_props};
+use crate::world::{ActiveScene, EpisodeWorld, RandomiseChoice, Randomiser, Worlds, spawn_props};
 use bevy::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,6 +54,8 @@ pub struct RunOptions {
     pub operator: Operator,
     /// What moves the joints.
     pub backend: Backend,
+    /// How worlds differ from episode to episode.
+    pub randomise: RandomiseChoice,
 }
 
 impl Default for RunOptions {
@@ -68,6 +70,7 @@ impl Default for RunOptions {
             multi_threaded: false,
             operator: Operator::Scripted,
             backend: Backend::Sim,
+            randomise: RandomiseChoice::AsScene,
         }
     }
 }
@@ -121,6 +124,8 @@ pub struct Loaded {
     pub rate: ControlRate,
     /// The real arm, connected; nothing: it is simulated. It parks when the last holder of this lets go.
     pub hardware: Option<ServoArm>,
+    /// Where the worlds of episodes come from.
+    pub worlds: Worlds,
 }
 
 impl Loaded {
@@ -155,6 +160,7 @@ impl Loaded {
             Backend::Servo { port, id } => Some(ServoArm::connect(port, id, &model)?),
         };
         Ok(Self {
+            worlds: Worlds::load(&options.randomise)?,
             hardware,
             scene,
             shapes: LinkShapes::new(&model)?,
@@ -174,7 +180,8 @@ impl Loaded {
 pub fn load_scene(name: &str) -> Result<ActiveScene, ConfigError> {
     let scene: Scene = config::load_named("scenes", name)?;
     let name = Path::new(name).file_stem().map_or_else(|| name.to_string(), |stem| stem.to_string_lossy().into_owned());
-    Ok(ActiveScene { name, scene: Arc::new(scene) })
+    let scene = Arc::new(scene);
+    Ok(ActiveScene { name, nominal: scene.clone(), scene })
 }
 
 fn check_arm(model: &ArmModel, arm: &ArmConfig, urdf: &Path, own_urdf: bool) -> Result<(), AppError> {
@@ -209,6 +216,8 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     record::plugin(app);
     app.insert_resource(options.operator);
     app.insert_resource(loaded.scene.clone());
+    app.insert_resource(Randomiser { worlds: loaded.worlds.clone(), look: 0 });
+    app.init_resource::<EpisodeWorld>();
     let world = app.world_mut();
     let physics = world.spawn(Name::new("physics")).id();
     world.insert_resource(PhysicsEntity(physics));

@@ -6,7 +6,7 @@ use crate::camera::{CameraSensor, spawn_cameras};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::robot::{Arm, JointCommand, JointState, JointTarget, WorldPose};
 use crate::task::{TaskScore, judge_task};
-use crate::world::{ActiveScene, PropBody, PropState, Start, sample_start, spawn_props};
+use crate::world::{ActiveScene, PropBody, PropState, Start, set_up_world, spawn_props};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::{Pose, Vector};
 use xxhash_rust::xxh3::Xxh3;
@@ -194,13 +194,14 @@ fn change_scene(world: &mut World, scene: ActiveScene) {
 }
 
 fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String> {
-    let scene = world.resource::<ActiveScene>().scene.clone();
     let physics = world.resource::<PhysicsEntity>().0;
-    let mut arms = world.query::<&Arm>();
-    let arm = arms.iter(world).next().cloned().ok_or("there is no arm in the scene")?;
-    let mut start = sample_start(&scene, &arm.model, seed).map_err(|error| error.to_string())?;
+    let mut arms = world.query::<(Entity, &Arm)>();
+    let (entity, joints) =
+        arms.iter(world).next().map(|(entity, arm)| (entity, arm.joints.clone())).ok_or("there is no arm in the scene")?;
     // A real arm starts where it is: nothing can put it elsewhere.
-    let real = arm.joints.iter().any(|joint| world.get::<ServoJoint>(*joint).is_some());
+    let real = joints.iter().any(|joint| world.get::<ServoJoint>(*joint).is_some());
+    let mut start = set_up_world(world, entity, seed, !real)?;
+    let arm = world.get::<Arm>(entity).cloned().ok_or("there is no arm in the scene")?;
     if real {
         let angle = |joint: &Entity| world.get::<JointState>(*joint).map_or(0.0, |state| state.position_rad);
         start.q_rad = arm.joints.iter().map(angle).collect();
@@ -212,7 +213,10 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String
     let number = world.resource::<Episode>().number + 1;
     // The arm starts at rest: its targets hold it up against gravity.
     let lead = arm.gravity_lead_rad(&start.q_rad, 0.0);
-    let mut start_targets: Vec<f64> = start.q_rad.iter().zip(&lead).map(|(q, lead)| q + lead).collect();
+    // What the joints report and are told is counted from zeros that may be off.
+    let reported = |index: usize, q: f64| q + arm.zero_rad(index);
+    let mut start_targets: Vec<f64> =
+        start.q_rad.iter().zip(&lead).enumerate().map(|(index, (q, lead))| reported(index, q + lead)).collect();
     if real {
         let target = |joint: &Entity| world.get::<JointTarget>(*joint).map_or(0.0, |target| target.position_rad);
         start_targets = arm.joints.iter().map(target).collect();
@@ -220,7 +224,7 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String
     for (index, joint) in arm.joints.iter().enumerate().filter(|_| !real) {
         let target = start_targets[index];
         world.entity_mut(*joint).insert((
-            JointState { position_rad: start.q_rad[index], velocity_rad_s: 0.0, torque_nm: 0.0 },
+            JointState { position_rad: reported(index, start.q_rad[index]), velocity_rad_s: 0.0, torque_nm: 0.0 },
             JointCommand { position_rad: target },
             JointTarget { position_rad: target },
         ));
@@ -279,7 +283,7 @@ fn judge(
         }
     }
     let tool_height_m = {
-        let q = arm.positions_rad(&states);
+        let q = arm.true_positions_rad(&states);
         arm.model.tool_pose(&q, &arm.tool).translation.z
     };
     let score = judge_task(&scene.scene, &props, tool_height_m);

@@ -19,6 +19,7 @@ pub mod headless;
 pub mod joint_units;
 pub mod operator;
 pub mod record;
+pub mod redraw;
 pub mod replay;
 pub mod rig;
 pub mod robot;

@@ -7,9 +7,11 @@ use crate::joint_units::JointUnits;
 use crate::operator::{DriveArms, Operator, has_the_arm};
 use crate::record;
 use crate::robot::{Arm, JointCommand, JointState, JointTarget};
+use crate::world::{DrawnWorld, Randomiser, Worlds};
 use bevy::prelude::*;
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Fastest joint while the arm glides to the first pose, rad/s.
@@ -49,6 +51,8 @@ pub struct Recording {
     pub seed: Option<u64>,
     /// Whether its first row is the first tick of that seed; false when its beginning was cut off.
     pub is_whole: bool,
+    /// The world it happened in; `None`: the scene as its file has it.
+    pub world: Option<DrawnWorld>,
 }
 
 impl Recording {
@@ -68,6 +72,7 @@ impl Recording {
             actions: found.rows().map(|row| actions.row(row).to_vec()).collect(),
             seed: record::seeds(dataset)?.get(episode).copied().flatten(),
             is_whole,
+            world: record::worlds(dataset)?.get(episode).cloned().flatten(),
         })
     }
 }
@@ -136,12 +141,33 @@ pub fn replay(
     recording: &Recording,
     other_seed: Option<u64>,
 ) -> Result<ReplayReport, StartError> {
-    headless.app.add_plugins(plugin);
+    let world = recording.world.clone().unwrap_or_default();
+    replay_seen(headless, recording, other_seed, &world, &mut |_| {})
+}
+
+/// As [`replay`], in `seen`: the world of the recording, perhaps with other looks and joint zeros, in which the same things
+/// happen. `each` is called after every row.
+///
+/// # Errors
+/// [`StartError`] if the scene allows no start.
+pub fn replay_seen(
+    headless: &mut Headless,
+    recording: &Recording,
+    other_seed: Option<u64>,
+    seen: &DrawnWorld,
+    each: &mut dyn FnMut(&mut Headless),
+) -> Result<ReplayReport, StartError> {
+    if headless.app.world().get_resource::<Script>().is_none() {
+        headless.app.add_plugins(plugin);
+    }
     let world = headless.app.world_mut();
+    world.resource_mut::<Randomiser>().worlds = Worlds::Given(Arc::new(seen.clone()));
     let arm = world.query::<&Arm>().iter(world).next().cloned();
     let arm = arm.ok_or_else(|| StartError::new(0, "there is no arm in the scene"))?;
     let units = JointUnits::new(&arm.model);
-    let actions: VecDeque<Vec<f64>> = recording.actions.iter().map(|row| units.to_rad(row)).collect();
+    let shift_rad = zero_shift_rad(recording, seen, &arm);
+    let shifted = |q_rad: Vec<f64>| q_rad.iter().zip(&shift_rad).map(|(q, shift)| q + shift).collect::<Vec<f64>>();
+    let actions: VecDeque<Vec<f64>> = recording.actions.iter().map(|row| shifted(units.to_rad(row))).collect();
     let (start, seed) = match (other_seed, recording.seed) {
         (None, Some(seed)) if recording.is_whole => (ReplayStart::Seed, seed),
         (other, seed) => (ReplayStart::Glide, other.or(seed).unwrap_or(0)),
@@ -153,11 +179,12 @@ pub fn replay(
     } else {
         headless.start(seed)?;
         if let Some(first) = recording.states.first() {
-            glide(headless, &arm, &units.to_rad(first));
+            glide(headless, &arm, &shifted(units.to_rad(first)));
         }
         headless.app.insert_resource(Script(actions));
         headless.tick();
     }
+    let tick_rad = std::f64::consts::TAU / f64::from(arm.servo.ticks_per_turn);
     let mut report = ReplayReport {
         start,
         seed,
@@ -172,7 +199,12 @@ pub fn replay(
         if row > 0 {
             headless.tick();
         }
-        let state = units.to_lerobot(&positions_rad(headless, |joint: &JointState| joint.position_rad));
+        let mut state_rad = positions_rad(headless, |joint: &JointState| joint.position_rad);
+        for (q, shift) in state_rad.iter_mut().zip(&shift_rad).filter(|(_, shift)| **shift != 0.0) {
+            // Counted from the recording's zero again, in whole ticks as there.
+            *q = ((*q - shift) / tick_rad).round() * tick_rad;
+        }
+        let state = units.to_lerobot(&state_rad);
         if state != *recorded {
             report.identical = false;
             report.first_difference.get_or_insert(row);
@@ -180,10 +212,19 @@ pub fn replay(
         for (largest, (a, b)) in report.largest_difference.iter_mut().zip(state.iter().zip(recorded)) {
             *largest = largest.max((a - b).abs());
         }
+        each(headless);
     }
     let episode = headless.report();
     (report.success, report.score) = (episode.success, episode.score);
     Ok(report)
+}
+
+/// How much more each joint reports in the world `seen` than in the recording's, rad.
+fn zero_shift_rad(recording: &Recording, seen: &DrawnWorld, arm: &Arm) -> Vec<f64> {
+    let recorded = recording.world.as_ref().map(|world| world.arm()).unwrap_or_default();
+    let (now, ticks_per_turn) = (seen.arm(), arm.servo.ticks_per_turn);
+    let shift = |index| now.zero_rad(index, ticks_per_turn) - recorded.zero_rad(index, ticks_per_turn);
+    (0..arm.joints.len()).map(shift).collect()
 }
 
 /// Moves the arm smoothly to the pose `q_rad` and lets it come to rest there.

@@ -4,6 +4,7 @@
 use crate::arm::{ArmModel, Tool};
 use crate::config::{ArmConfig, ServoProfile};
 use crate::control::{Control, ControlRate, ControlSystems};
+use crate::world::DrawnArm;
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub struct Arm {
     pub joints: Vec<Entity>,
     /// Link entities, in the order of `model.links`.
     pub links: Vec<Entity>,
+    /// What it is in the present episode beyond its files; nothing for a real arm.
+    pub drawn: DrawnArm,
 }
 
 /// A joint of an arm.
@@ -98,6 +101,29 @@ impl Arm {
         self.joints.iter().map(|joint| states.get(*joint).map_or(0.0, |state| state.position_rad)).collect()
     }
 
+    /// What joint `index` reports beyond its true angle, rad.
+    pub fn zero_rad(&self, index: usize) -> f64 {
+        self.drawn.zero_rad(index, self.servo.ticks_per_turn)
+    }
+
+    /// True joint angles as far as the encoders tell them, rad: the measured ones less what the zeros are off. For those
+    /// who may know, such as scripted experts and what draws the scene; people and policies see the measured ones.
+    pub fn true_positions_rad(&self, states: &Query<&JointState>) -> Vec<f64> {
+        let tick_rad = std::f64::consts::TAU / f64::from(self.servo.ticks_per_turn);
+        let truth = |(index, q): (usize, f64)| match self.zero_rad(index) {
+            0.0 => q,
+            // Whole ticks again, so that an arm with another zero stands in the very same place.
+            zero => ((q - zero) / tick_rad).round() * tick_rad,
+        };
+        self.positions_rad(states).into_iter().enumerate().map(truth).collect()
+    }
+
+    /// Writes a command for every joint, given as true angles, rad.
+    pub fn command_true(&self, commands: &mut Query<&mut JointCommand>, q_rad: &[f64]) {
+        let told: Vec<f64> = q_rad.iter().enumerate().map(|(index, q)| q + self.zero_rad(index)).collect();
+        self.command(commands, &told);
+    }
+
     /// Writes a command for every joint, rad.
     pub fn command(&self, commands: &mut Query<&mut JointCommand>, q_rad: &[f64]) {
         for (joint, q) in self.joints.iter().zip(q_rad) {
@@ -117,7 +143,8 @@ impl Arm {
     pub fn gravity_lead_rad(&self, q_rad: &[f64], payload_kg: f64) -> Vec<f64> {
         let payload = (payload_kg > 0.0).then_some((self.tool.link, self.tool.point_m, payload_kg));
         let stiffness = self.stiffness_nm_rad();
-        self.model.gravity_torque_nm(q_rad, payload).into_iter().map(|torque| torque / stiffness).collect()
+        let torques = self.model.gravity_torque_nm(q_rad, payload).into_iter().enumerate();
+        torques.map(|(index, torque)| torque / (stiffness * self.drawn.stiffness(index))).collect()
     }
 }
 
@@ -155,14 +182,14 @@ pub fn spawn_arm(
         })
         .collect();
     let tool = model.hand_tool();
-    commands.entity(arm).insert(Arm { model, config, servo, tool, joints, links });
+    commands.entity(arm).insert(Arm { model, config, servo, tool, joints, links, drawn: DrawnArm::default() });
     arm
 }
 
 /// Link poses follow from the joints, whatever moves them.
 fn pose_links(arms: Query<&Arm>, states: Query<&JointState>, mut poses: Query<&mut WorldPose, With<ArmLink>>) {
     for arm in &arms {
-        let q = arm.positions_rad(&states);
+        let q = arm.true_positions_rad(&states);
         for (link, pose) in arm.links.iter().zip(arm.model.link_poses(&q)) {
             if let Ok(mut world_pose) = poses.get_mut(*link) {
                 world_pose.advance(Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat()));
@@ -177,15 +204,18 @@ fn limit_targets(rate: Res<ControlRate>, arms: Query<&Arm>, mut joints: Query<(&
     for arm in &arms {
         let step = arm.config.max_velocity_rad_s * rate.tick_s();
         let encoder_tick = std::f64::consts::TAU / f64::from(arm.servo.ticks_per_turn);
-        for (joint, limits) in arm.joints.iter().zip(&arm.model.joints) {
+        for (index, (joint, limits)) in arm.joints.iter().zip(&arm.model.joints).enumerate() {
+            // Where a zero is off, so are the limits told with it; nothing is sent beyond either.
+            let zero = arm.zero_rad(index);
+            let (lower, upper) = (limits.lower.max(limits.lower + zero), limits.upper.min(limits.upper + zero));
             let Ok((command, mut target)) = joints.get_mut(*joint) else { continue };
             if !command.position_rad.is_finite() {
                 continue;
             }
             let last = target.position_rad;
             let next = command.position_rad.clamp(last - step, last + step);
-            let ticks = (next.clamp(limits.lower, limits.upper) / encoder_tick).round();
-            let ticks = ticks.clamp((limits.lower / encoder_tick).ceil(), (limits.upper / encoder_tick).floor());
+            let ticks = (next.clamp(lower, upper) / encoder_tick).round();
+            let ticks = ticks.clamp((lower / encoder_tick).ceil(), (upper / encoder_tick).floor());
             target.position_rad = ticks * encoder_tick;
         }
     }

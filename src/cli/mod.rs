@@ -10,6 +10,7 @@ mod park;
 mod ports;
 mod practise;
 mod record;
+mod redraw;
 mod replay;
 mod run;
 mod setup_motors;
@@ -21,6 +22,7 @@ mod virtual_arm;
 
 use crate::app::{AppError, Backend, RunOptions};
 use crate::operator::Operator;
+use crate::world::RandomiseChoice;
 use bevy::log::{Level, LogPlugin};
 use bevy::prelude::App;
 use clap::{Args, Parser, Subcommand};
@@ -111,6 +113,10 @@ struct WorldArgs {
     /// Name of the real arm's calibration, if it is not known from this computer.
     #[arg(long, value_name = "NAME", requires = "arm_port")]
     arm_id: Option<String>,
+    /// How worlds differ from episode to episode: all, none, looks, a list of groups such as light,camera,mass, or a .ron
+    /// file with ranges; without it as the scene's own randomise section says.
+    #[arg(long, value_name = "GROUPS")]
+    randomise: Option<RandomiseChoice>,
     /// Control ticks per second.
     #[arg(long, default_value_t = 30, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000))]
     control_hz: u32,
@@ -119,6 +125,9 @@ struct WorldArgs {
 impl WorldArgs {
     fn options(&self, operator: Operator) -> Result<RunOptions, CliError> {
         let real = self.set_up.arm == "real";
+        if self.is_real() && self.randomise.as_ref().is_some_and(|choice| *choice != RandomiseChoice::Off) {
+            return Err(CliError::Usage("--randomise: the world of a real arm is what it is; leave the option out".into()));
+        }
         Ok(RunOptions {
             scene: self.task.clone(),
             arm: if real { "so100".into() } else { self.set_up.arm.clone() },
@@ -129,6 +138,7 @@ impl WorldArgs {
             multi_threaded: false,
             operator,
             backend: self.backend(real)?,
+            randomise: self.randomise.clone().unwrap_or_default(),
         })
     }
 
@@ -182,6 +192,9 @@ pub enum CliError {
     /// An episode could not be replayed.
     #[error(transparent)]
     Replay(#[from] crate::replay::ReplayError),
+    /// An episode could not be redrawn.
+    #[error(transparent)]
+    Redraw(#[from] crate::redraw::RedrawError),
     /// A table of poses was refused.
     #[error("{file}: {problem}; {remedy}")]
     Poses {

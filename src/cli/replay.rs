@@ -9,6 +9,7 @@ use crate::joint_units::JointUnits;
 use crate::operator::Operator;
 use crate::replay::{Recording, ReplayReport, ReplayStart, check_joints, replay as play};
 use crate::robot::Arm;
+use crate::world::RandomiseChoice;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -61,6 +62,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
         multi_threaded: false,
         operator: Operator::Replay,
         backend: Backend::Sim,
+        randomise: RandomiseChoice::Off,
     };
     let mut headless = Headless::new(&options)?;
     let world = headless.app.world_mut();
@@ -78,7 +80,7 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
 }
 
 /// The shipped scene whose instruction is the episode's task.
-fn scene_of(dataset: &Dataset, episode: usize) -> Result<String, CliError> {
+pub(super) fn scene_of(dataset: &Dataset, episode: usize) -> Result<String, CliError> {
     let tasks = &dataset.episode(episode)?.tasks;
     let names = config::names_in(&config::home().map_err(AppError::from)?.join("scenes"));
     for name in &names {

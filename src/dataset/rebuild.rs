@@ -9,7 +9,7 @@ use super::h264::{GOP, H264Encoder};
 use super::mp4::{CodecSetup, Mp4, Track};
 use super::reader::Dataset;
 use super::row::timestamp_s;
-use super::schema::{DATA_PATH, Info, VERSION, VIDEO_PATH};
+use super::schema::{DATA_PATH, Info, VERSION, VIDEO_PATH, extra};
 use super::stats::{ImageStats, Stats};
 use super::table::{self, Column, Layout, Values};
 use super::video::Video;
@@ -190,7 +190,10 @@ impl Builder<'_> {
                 "index" => Values::I64((episode.from..episode.from + count).map(|i| i as i64).collect()),
                 "task_index" => Values::I64(std::mem::take(&mut tasks)),
                 key => {
-                    let column = table.take(key).and_then(|c| slice(c, rows.clone()));
+                    let column = table.take(key).and_then(|c| {
+                        let begin = rows.start - part.rows.start;
+                        if key == extra::WORLD { told_first(c, begin, rows.clone()) } else { slice(c, rows.clone()) }
+                    });
                     let damaged = || DatasetError::invalid(&path, key, "the column is missing or short", RESTORE);
                     columns.push(column.ok_or_else(damaged)?);
                     continue;
@@ -365,6 +368,20 @@ fn size_of_column(column: &Column) -> usize {
         Values::Text(v) => v.iter().map(|t| t.len() + 4).sum(),
         Values::Bytes(v) => v.iter().map(|t| t.len() + 4).sum(),
     }
+}
+
+/// Some rows of a column of texts that are told in an episode's first row: that of the whole episode, which is row `begin`,
+/// goes to the first row kept.
+fn told_first(column: Column, begin: usize, rows: Range<usize>) -> Option<Column> {
+    let told = match &column.values {
+        Values::Text(texts) => texts.get(begin)?.clone(),
+        _ => return None,
+    };
+    let mut column = slice(column, rows)?;
+    if let Values::Text(texts) = &mut column.values {
+        *texts.first_mut()? = told;
+    }
+    Some(column)
 }
 
 /// Some rows of a column; `None` when it is shorter or its lists differ in length.

@@ -5,7 +5,7 @@ use crate::episode::{EndReason, Episode, EpisodePhase, Outcome};
 use crate::operator::Operator;
 use crate::scores::{Attempt, Improved, ScoreBook};
 use crate::trace::Trace;
-use crate::world::ActiveScene;
+use crate::world::{ActiveScene, EpisodeWorld};
 use bevy::prelude::*;
 
 /// The book of scores.
@@ -40,6 +40,7 @@ fn conclude(
     operator: Res<Operator>,
     session: Res<Session>,
     scene: Option<Res<ActiveScene>>,
+    drawn: Res<EpisodeWorld>,
     trace: Res<Trace>,
     mut book: ResMut<Book>,
     mut latest: ResMut<LatestResult>,
@@ -49,7 +50,9 @@ fn conclude(
         return;
     }
     let mine = *operator == Operator::Human && !session.changed_hands;
+    // Attempts in worlds that differ cannot be compared.
     let counts = mine
+        && drawn.0.is_none()
         && episode.score.hold_s.is_some()
         && outcome.seconds > 0.0
         && !matches!(outcome.reason, EndReason::Diverged(_));

@@ -90,8 +90,8 @@ fn drive(
     let Some((block, job)) = job_of(&scene.scene) else { return };
     let Some((prop, state)) = props.iter().find(|(prop, _)| prop.spec.name == block) else { return };
     for arm in &arms {
-        let q = arm.positions_rad(&states);
+        let q = arm.true_positions_rad(&states);
         let (command, _) = grip_and_place(arm, &job, &q, &state.motion.pose, prop.spec.mass_kg, speed.0);
-        arm.command(&mut commands, &command);
+        arm.command_true(&mut commands, &command);
     }
 }
