@@ -196,8 +196,11 @@ fn change_scene(world: &mut World, scene: ActiveScene) {
 fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String> {
     let physics = world.resource::<PhysicsEntity>().0;
     let mut arms = world.query::<(Entity, &Arm)>();
-    let (entity, joints) =
-        arms.iter(world).next().map(|(entity, arm)| (entity, arm.joints.clone())).ok_or("there is no arm in the scene")?;
+    let (entity, joints) = arms
+        .iter(world)
+        .next()
+        .map(|(entity, arm)| (entity, arm.joints.clone()))
+        .ok_or("there is no arm in the scene")?;
     // A real arm starts where it is: nothing can put it elsewhere.
     let real = joints.iter().any(|joint| world.get::<ServoJoint>(*joint).is_some());
     let mut start = set_up_world(world, entity, seed, !real)?;

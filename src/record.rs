@@ -97,7 +97,14 @@ pub fn open(world: &mut World, root: &Path, cameras: &[CameraWish], keep: Keep) 
         world: worlds_differ(world) || tells_worlds(root),
     };
     let writer = SyncCell::new(Writer::open(root, &spec, &options)?);
-    Ok(Recorder { writer, cameras: cameras.iter().map(|wish| wish.name.clone()).collect(), units, keep, fault: None, sources: Vec::new() })
+    Ok(Recorder {
+        writer,
+        cameras: cameras.iter().map(|wish| wish.name.clone()).collect(),
+        units,
+        keep,
+        fault: None,
+        sources: Vec::new(),
+    })
 }
 
 /// Whether the episodes to come have worlds of their own.

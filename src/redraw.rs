@@ -119,7 +119,8 @@ impl Redrawable {
             Some(_) => dataset.scalars(key).map(|all| all.get(rows.clone()).unwrap_or_default().to_vec()),
             None => Ok(Vec::new()),
         };
-        let sources = codes(extra::SOURCE)?.iter().map(|code| Source::from_code(*code as i64).unwrap_or_default()).collect();
+        let sources =
+            codes(extra::SOURCE)?.iter().map(|code| Source::from_code(*code as i64).unwrap_or_default()).collect();
         let outcome = codes(extra::OUTCOME)?.first().map_or(Outcome::Unjudged, |code| Outcome::from_code(*code as i64));
         Ok(Self { episode, seed, recording, sources, outcome })
     }

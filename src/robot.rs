@@ -4,9 +4,9 @@
 use crate::arm::{ArmModel, Tool};
 use crate::config::{ArmConfig, ServoProfile};
 use crate::control::{Control, ControlRate, ControlSystems};
-use crate::world::DrawnArm;
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
+use std::f64::consts::TAU;
 use std::sync::Arc;
 
 /// An arm.
@@ -26,6 +26,42 @@ pub struct Arm {
     pub links: Vec<Entity>,
     /// What it is in the present episode beyond its files; nothing for a real arm.
     pub drawn: DrawnArm,
+}
+
+/// What an arm is in one episode beyond its files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrawnArm {
+    /// What each joint reports beyond its true angle, encoder ticks; missing ones are 0.
+    pub zero_ticks: Vec<i32>,
+    /// Factor on the stiffness of each servo; missing ones are 1.
+    pub stiffness: Vec<f64>,
+    /// Control ticks of delay on top of the arm's own.
+    pub latency_ticks: usize,
+    /// Total play of the gears, rad; `None`: as the arm's file says.
+    pub backlash_rad: Option<f64>,
+    /// Factor on the friction of its links.
+    pub friction: f64,
+}
+
+impl Default for DrawnArm {
+    fn default() -> Self {
+        Self { zero_ticks: Vec::new(), stiffness: Vec::new(), latency_ticks: 0, backlash_rad: None, friction: 1.0 }
+    }
+}
+
+impl DrawnArm {
+    /// What joint `index` reports beyond its true angle, rad, with an encoder of `ticks_per_turn`.
+    pub fn zero_rad(&self, index: usize, ticks_per_turn: u32) -> f64 {
+        match self.zero_ticks.get(index) {
+            None | Some(0) => 0.0,
+            Some(ticks) => f64::from(*ticks) * (TAU / f64::from(ticks_per_turn)),
+        }
+    }
+
+    /// Factor on the stiffness of joint `index`.
+    pub fn stiffness(&self, index: usize) -> f64 {
+        self.stiffness.get(index).copied().unwrap_or(1.0)
+    }
 }
 
 /// A joint of an arm.
@@ -109,7 +145,7 @@ impl Arm {
     /// True joint angles as far as the encoders tell them, rad: the measured ones less what the zeros are off. For those
     /// who may know, such as scripted experts and what draws the scene; people and policies see the measured ones.
     pub fn true_positions_rad(&self, states: &Query<&JointState>) -> Vec<f64> {
-        let tick_rad = std::f64::consts::TAU / f64::from(self.servo.ticks_per_turn);
+        let tick_rad = TAU / f64::from(self.servo.ticks_per_turn);
         let truth = |(index, q): (usize, f64)| match self.zero_rad(index) {
             0.0 => q,
             // Whole ticks again, so that an arm with another zero stands in the very same place.
@@ -203,7 +239,7 @@ fn pose_links(arms: Query<&Arm>, states: Query<&JointState>, mut poses: Query<&m
 fn limit_targets(rate: Res<ControlRate>, arms: Query<&Arm>, mut joints: Query<(&JointCommand, &mut JointTarget)>) {
     for arm in &arms {
         let step = arm.config.max_velocity_rad_s * rate.tick_s();
-        let encoder_tick = std::f64::consts::TAU / f64::from(arm.servo.ticks_per_turn);
+        let encoder_tick = TAU / f64::from(arm.servo.ticks_per_turn);
         for (index, (joint, limits)) in arm.joints.iter().zip(&arm.model.joints).enumerate() {
             // Where a zero is off, so are the limits told with it; nothing is sent beyond either.
             let zero = arm.zero_rad(index);

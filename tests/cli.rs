@@ -522,7 +522,10 @@ fn worlds_that_cannot_differ_so_are_answered_in_words() {
     let wrong: [(&[&str], &str); 5] = [
         (&["run", "--randomise", "lights"], "some of light, colours, textures"),
         (&["run", "--randomise", "nowhere.ron"], "nowhere.ron: cannot be read"),
-        (&["run", "--randomise", &ranges], "mine.ron:2: light.sun: (2, 1) runs backwards; give the smaller number first"),
+        (
+            &["run", "--randomise", &ranges],
+            "mine.ron:2: light.sun: (2, 1) runs backwards; give the smaller number first",
+        ),
         (&["record", "--looks", "2", "--episodes", "1", "--out", &out], "say with --randomise what may differ"),
         (&["dataset", "redraw", "scenes", "--out", &out], "holds no dataset"),
     ];

@@ -7,6 +7,7 @@ mod studio;
 use crate::config::CameraConfig;
 use crate::control::{Control, ControlSystems};
 use crate::robot::PoseLinks;
+use crate::world::ActiveScene;
 use bevy::prelude::*;
 
 /// A camera of the scene.
@@ -58,6 +59,7 @@ impl CamerasInUse {
 /// Adds the simulated cameras.
 pub fn plugin(app: &mut App) {
     app.init_resource::<CamerasInUse>();
+    app.add_systems(Control, follow_scene.in_set(ControlSystems::Sense).before(studio::draw_cameras));
     app.add_systems(
         Control,
         studio::draw_cameras
@@ -65,6 +67,20 @@ pub fn plugin(app: &mut App) {
             .after(PoseLinks)
             .run_if(|in_use: Res<CamerasInUse>| *in_use != CamerasInUse::None),
     );
+}
+
+/// Cameras are set up as the scene has them, in each episode anew; their size may have been chosen by who looks.
+fn follow_scene(scene: Res<ActiveScene>, mut sensors: Query<&mut CameraSensor>) {
+    if !scene.is_changed() {
+        return;
+    }
+    for mut sensor in &mut sensors {
+        let Some(config) = scene.scene.cameras.iter().find(|camera| camera.name == sensor.config.name) else {
+            continue;
+        };
+        let (width, height) = (sensor.config.width, sensor.config.height);
+        sensor.config = CameraConfig { width, height, ..config.clone() };
+    }
 }
 
 /// Spawns the cameras of a scene.

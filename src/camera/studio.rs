@@ -212,8 +212,7 @@ impl Studio {
         let is_jaw = model.joints[model.gripper_joint()].link == link;
         for visual in &model.links[link].visuals {
             let mesh = self.mesh(format!("{:?}", visual.kind), || visual_mesh(&visual.kind));
-            let mesh =
-                self.scene.add_mesh(mesh.map_err(|error| format!("link {}: {error}", model.links[link].name))?);
+            let mesh = self.scene.add_mesh(mesh.map_err(|error| format!("link {}: {error}", model.links[link].name))?);
             let pose = &visual.link_from_shape;
             let pose = Pose::new(pose.rotation.as_quat(), pose.translation.as_vec3());
             let [r, g, b, _] = visual.colour_srgba;

@@ -126,7 +126,9 @@ impl WorldArgs {
     fn options(&self, operator: Operator) -> Result<RunOptions, CliError> {
         let real = self.set_up.arm == "real";
         if self.is_real() && self.randomise.as_ref().is_some_and(|choice| *choice != RandomiseChoice::Off) {
-            return Err(CliError::Usage("--randomise: the world of a real arm is what it is; leave the option out".into()));
+            return Err(CliError::Usage(
+                "--randomise: the world of a real arm is what it is; leave the option out".into(),
+            ));
         }
         Ok(RunOptions {
             scene: self.task.clone(),

@@ -11,11 +11,12 @@ pub use arm::{ArmConfig, ServoProfile};
 pub use camera::{CameraConfig, CameraMount, LensConfig, SensorConfig};
 pub use physics::PhysicsConfig;
 pub use randomise::{
-    BacklashRange, CameraRange, ColourRange, DistractorRange, FrictionRange, Group, LatencyRange, LensRange, LightRange,
-    MassRange, Randomise, SensorRange, ServoRange, StartRange, TableRange, TextureRange, ZeroRange,
+    BacklashRange, CameraRange, ColourRange, DistractorRange, FrictionRange, Group, LatencyRange, LensRange,
+    LightRange, MassRange, Randomise, SensorRange, ServoRange, StartRange, TableRange, TextureRange, ZeroRange,
 };
 pub use scene::{
-    ArmColours, ArmStart, BackdropColours, Colour, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn, SurfacePattern, Table, TaskConfig, TeeSize,
+    ArmColours, ArmStart, BackdropColours, Colour, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn,
+    SurfacePattern, Table, TaskConfig, TeeSize,
 };
 
 use serde::de::DeserializeOwned;

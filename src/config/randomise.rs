@@ -272,7 +272,9 @@ impl Group {
     /// can be drawn anew for an episode that is over.
     pub fn is_look(self) -> bool {
         match self {
-            Self::Light | Self::Colours | Self::Textures | Self::Camera | Self::Lens | Self::Sensor | Self::Zeros => true,
+            Self::Light | Self::Colours | Self::Textures | Self::Camera | Self::Lens | Self::Sensor | Self::Zeros => {
+                true
+            }
             Self::Distractors
             | Self::Friction
             | Self::Mass

@@ -213,9 +213,7 @@ pub(crate) fn columns(info: &Info, episode: &Episode, task: usize, outcome: Outc
             extra::SOURCE => (whole(&|i| rows[i].extra.source as i64), 1),
             extra::OUTCOME => (whole(&|_| outcome.code()), 1),
             extra::SEED => (whole(&|i| rows[i].extra.seed_code()), 1),
-            extra::WORLD => {
-                (Values::Text(rows.iter().map(|r| r.extra.world.clone().unwrap_or_default()).collect()), 1)
-            }
+            extra::WORLD => (Values::Text(rows.iter().map(|r| r.extra.world.clone().unwrap_or_default()).collect()), 1),
             "timestamp" => (Values::F32((0..count).map(|i| timestamp_s(i, info.fps)).collect()), 1),
             "frame_index" => (whole(&|i| i as i64), 1),
             "episode_index" => (whole(&|_| episode.index as i64), 1),

@@ -131,11 +131,7 @@ pub fn dress_link(
 }
 
 /// The arm follows the colours that the scene gives it.
-fn paint_links(
-    scene: Option<Res<ActiveScene>>,
-    new: Query<(), Added<Given>>,
-    mut links: Query<(&Given, &mut Look)>,
-) {
+fn paint_links(scene: Option<Res<ActiveScene>>, new: Query<(), Added<Given>>, mut links: Query<(&Given, &mut Look)>) {
     let Some(scene) = scene.filter(|scene| scene.is_changed() || !new.is_empty()) else { return };
     for (given, mut look) in links.iter_mut().filter(|(_, look)| !look.ghost) {
         let paint = scene.scene.arm_colours.map_or(given.srgb, |colours| colours.paint(given.srgb, given.jaw));

@@ -10,7 +10,7 @@ use crate::config::{
     ArmColours, BackdropColours, CameraMount, CameraRange, Colour, ColourRange, DistractorRange, Group, LensConfig,
     Pose2, Randomise, Scene, SensorConfig, SensorRange, StartRange, SurfacePattern,
 };
-use bevy::math::Vec3;
+use bevy::math::{Vec3, ops};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -262,7 +262,8 @@ fn shows_the_task(it: &DrawFor, index: usize, drawn: &DrawnCamera) -> bool {
     let Some((block, goal)) = it.scene.task.block_and_goal() else { return true };
     let mut points = vec![Vec3::new(goal.x_m as f32, goal.y_m as f32, 0.0)];
     let place = it.scene.props.iter().position(|prop| prop.name == block);
-    points.extend(place.and_then(|place| it.start.props.get(place)).map(|pose| Vec3::from(pose.translation.to_array())));
+    points
+        .extend(place.and_then(|place| it.start.props.get(place)).map(|pose| Vec3::from(pose.translation.to_array())));
     let scene = world.apply(it.scene);
     let inside = |config: &crate::config::CameraConfig, point: Vec3| {
         let vector = |(x, y, z): (f32, f32, f32)| Vec3::new(x, y, z);
@@ -271,7 +272,7 @@ fn shows_the_task(it: &DrawFor, index: usize, drawn: &DrawnCamera) -> bool {
         let right = forward.cross(vector(config.up)).normalize_or_zero();
         let to = point - eye;
         let depth = to.dot(forward).max(1e-6);
-        let half = (0.5 * config.vertical_fov_deg.to_radians()).tan();
+        let half = ops::tan(0.5 * config.vertical_fov_deg.to_radians());
         let aspect = config.width as f32 / config.height as f32;
         let (x, y) = (to.dot(right) / depth / (half * aspect), to.dot(forward.cross(right)) / depth / half);
         x.abs() <= IN_VIEW && y.abs() <= IN_VIEW
@@ -323,9 +324,10 @@ fn draw_distractors(range: &DistractorRange, it: &DrawFor, rng: &mut Stream) -> 
             let clear = own(size_m) + range.clear_m;
             // Objects travel from where they start to the marks: neither the ends nor the ways are blocked.
             let far = |a: (f64, f64), b: (f64, f64), reach: f64| from_way((x, y), a, b) > clear + reach;
-            let free = objects.iter().all(|(from, reach)| {
-                far(*from, *from, *reach) && targets.iter().all(|to| far(*from, *to, *reach))
-            }) && targets.iter().all(|to| far(*to, *to, widest))
+            let free = objects
+                .iter()
+                .all(|(from, reach)| far(*from, *from, *reach) && targets.iter().all(|to| far(*from, *to, *reach)))
+                && targets.iter().all(|to| far(*to, *to, widest))
                 && x.hypot(y) > BASE_CLEAR_M + own(size_m)
                 && things.iter().all(|o| {
                     let apart = (x - f64::from(o.at_m.0)).hypot(y - f64::from(o.at_m.1));

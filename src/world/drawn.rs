@@ -5,10 +5,10 @@ use crate::config::{
     ArmColours, BackdropColours, CameraConfig, Colour, LensConfig, Prop, PropShape, Scene, SensorConfig, Spawn,
     SurfacePattern,
 };
+use crate::robot::DrawnArm;
 use bevy::math::Vec3;
 use bevy_rapier3d::rapier::math::{Pose, Rotation, Vector};
 use serde::{Deserialize, Serialize};
-use std::f64::consts::TAU;
 
 /// Names of distractors begin so.
 const DISTRACTOR: &str = "distractor";
@@ -145,42 +145,6 @@ pub struct DrawnTable {
     pub shift_m: (f32, f32),
     /// Factor on the edges.
     pub size: f32,
-}
-
-/// What an arm is in one episode beyond its files.
-#[derive(Clone, Debug, PartialEq)]
-pub struct DrawnArm {
-    /// What each joint reports beyond its true angle, encoder ticks; missing ones are 0.
-    pub zero_ticks: Vec<i32>,
-    /// Factor on the stiffness of each servo; missing ones are 1.
-    pub stiffness: Vec<f64>,
-    /// Control ticks of delay on top of the arm's own.
-    pub latency_ticks: usize,
-    /// Total play of the gears, rad; `None`: as the arm's file says.
-    pub backlash_rad: Option<f64>,
-    /// Factor on the friction of its links.
-    pub friction: f64,
-}
-
-impl Default for DrawnArm {
-    fn default() -> Self {
-        Self { zero_ticks: Vec::new(), stiffness: Vec::new(), latency_ticks: 0, backlash_rad: None, friction: 1.0 }
-    }
-}
-
-impl DrawnArm {
-    /// What joint `index` reports beyond its true angle, rad, with an encoder of `ticks_per_turn`.
-    pub fn zero_rad(&self, index: usize, ticks_per_turn: u32) -> f64 {
-        match self.zero_ticks.get(index) {
-            None | Some(0) => 0.0,
-            Some(ticks) => f64::from(*ticks) * (TAU / f64::from(ticks_per_turn)),
-        }
-    }
-
-    /// Factor on the stiffness of joint `index`.
-    pub fn stiffness(&self, index: usize) -> f64 {
-        self.stiffness.get(index).copied().unwrap_or(1.0)
-    }
 }
 
 impl DrawnWorld {

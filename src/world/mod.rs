@@ -7,7 +7,7 @@ mod spawn;
 
 pub use draw::{DrawFor, draw_world};
 pub use drawn::{
-    Distractor, DrawnArm, DrawnCamera, DrawnColours, DrawnFriction, DrawnLight, DrawnTable, DrawnTexture, DrawnWorld,
+    Distractor, DrawnCamera, DrawnColours, DrawnFriction, DrawnLight, DrawnTable, DrawnTexture, DrawnWorld,
 };
 pub use randomiser::{EpisodeWorld, RandomiseChoice, Randomiser, Worlds, set_up_world};
 pub use spawn::{SpawnError, Start, outward_tilt_rad, pan_axis_m, sample_start};

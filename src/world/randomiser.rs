@@ -4,7 +4,6 @@ use super::draw::{DrawFor, draw_world};
 use super::drawn::DrawnWorld;
 use super::spawn::{Start, sample_start};
 use super::{ActiveScene, PropBody, spawn_props};
-use crate::camera::CameraSensor;
 use crate::config::{self, ConfigError, Group, Randomise, Scene};
 use crate::robot::Arm;
 use bevy::prelude::*;
@@ -81,9 +80,7 @@ impl Worlds {
             Self::Nominal | Self::Given(_) => None,
             Self::AsScene => scene.randomise.clone(),
             Self::Ranges(ranges) => Some(ranges.as_ref().clone()),
-            Self::Groups(groups, standard) => {
-                Some(scene.randomise.clone().unwrap_or_default().only(groups, standard))
-            }
+            Self::Groups(groups, standard) => Some(scene.randomise.clone().unwrap_or_default().only(groups, standard)),
         };
         ranges.filter(|ranges| !ranges.groups().is_empty())
     }
@@ -102,7 +99,7 @@ pub struct Randomiser {
 #[derive(Resource, Clone, Debug, Default)]
 pub struct EpisodeWorld(pub Option<Arc<DrawnWorld>>);
 
-/// Draws the world of the episode of `seed` and makes scene, objects, cameras and arm follow it; the start that goes with it.
+/// Draws the world of the episode of `seed` and makes scene, objects and arm follow it; the start that goes with it.
 /// `simulated`: whether the arm is; a real one is what it is.
 ///
 /// # Errors
@@ -141,7 +138,7 @@ pub fn set_up_world(world: &mut World, arm_entity: Entity, seed: u64, simulated:
     Ok(start)
 }
 
-/// Objects and cameras follow a scene that differs from the present one in what was drawn.
+/// Objects follow a scene that differs from the present one in what was drawn; cameras do so by themselves.
 fn change_to(world: &mut World, active: ActiveScene) {
     let old: Vec<Entity> = world.query_filtered::<Entity, With<PropBody>>().iter(world).collect();
     for entity in old {
@@ -149,13 +146,6 @@ fn change_to(world: &mut World, active: ActiveScene) {
     }
     spawn_props(&mut world.commands(), &active.scene);
     world.flush();
-    let mut sensors = world.query::<&mut CameraSensor>();
-    for mut sensor in sensors.iter_mut(world) {
-        let Some(config) = active.scene.cameras.iter().find(|camera| camera.name == sensor.config.name) else { continue };
-        // The size may have been chosen by who looks at the pictures.
-        let (width, height) = (sensor.config.width, sensor.config.height);
-        sensor.config = crate::config::CameraConfig { width, height, ..config.clone() };
-    }
     world.insert_resource(active);
 }
 
