@@ -9,6 +9,9 @@ use bevy_rapier3d::rapier::math::Pose;
 use std::f64::consts::TAU;
 use std::sync::Arc;
 
+/// Gravity torque from which on a gear surely lies against its loaded flank, Nm; the dry friction of a servo is of this size.
+const BALANCE_NM: f64 = 0.05;
+
 /// An arm.
 #[derive(Component, Clone, Debug)]
 pub struct Arm {
@@ -179,8 +182,13 @@ impl Arm {
     pub fn gravity_lead_rad(&self, q_rad: &[f64], payload_kg: f64) -> Vec<f64> {
         let payload = (payload_kg > 0.0).then_some((self.tool.link, self.tool.point_m, payload_kg));
         let stiffness = self.stiffness_nm_rad();
-        let torques = self.model.gravity_torque_nm(q_rad, payload).into_iter().enumerate();
-        torques.map(|(index, torque)| torque / (stiffness * self.drawn.stiffness(index))).collect()
+        let play_rad = self.drawn.backlash_rad.unwrap_or(self.config.backlash_deg.to_radians());
+        let lead = |(index, torque): (usize, f64)| {
+            // A loaded gear lies against one of its flanks; about balance it goes over from one to the other.
+            let flank = (torque / BALANCE_NM).clamp(-1.0, 1.0) * 0.5 * play_rad;
+            torque / (stiffness * self.drawn.stiffness(index)) + flank
+        };
+        self.model.gravity_torque_nm(q_rad, payload).into_iter().enumerate().map(lead).collect()
     }
 }
 
@@ -241,9 +249,9 @@ fn limit_targets(rate: Res<ControlRate>, arms: Query<&Arm>, mut joints: Query<(&
         let step = arm.config.max_velocity_rad_s * rate.tick_s();
         let encoder_tick = TAU / f64::from(arm.servo.ticks_per_turn);
         for (index, (joint, limits)) in arm.joints.iter().zip(&arm.model.joints).enumerate() {
-            // Where a zero is off, so are the limits told with it; nothing is sent beyond either.
+            // The limits are where they are, whatever the zero is that angles are counted from.
             let zero = arm.zero_rad(index);
-            let (lower, upper) = (limits.lower.max(limits.lower + zero), limits.upper.min(limits.upper + zero));
+            let (lower, upper) = (limits.lower + zero, limits.upper + zero);
             let Ok((command, mut target)) = joints.get_mut(*joint) else { continue };
             if !command.position_rad.is_finite() {
                 continue;

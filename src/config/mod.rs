@@ -166,6 +166,13 @@ pub fn parse<T: DeserializeOwned + Validate>(text: &str, file: &Path) -> Result<
     }
 }
 
+/// What is wrong with a value that came from elsewhere than a configuration file, as `key: problem; remedy`; `None` if nothing is.
+pub fn problem_of(value: &impl Validate) -> Option<String> {
+    let mut problems = Problems::default();
+    value.validate(&mut problems);
+    problems.first.map(|(path, problem, remedy)| format!("{}: {problem}; {remedy}", path.join(".")))
+}
+
 /// Line (from 1) where the last key of `path` stands, looking for one part of the path after the other. List items are
 /// found by the name they carry, `"tee"`, or by nothing, in which case the search goes on from the list's own line.
 fn line_of(text: &str, path: &[String]) -> usize {

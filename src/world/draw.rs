@@ -21,7 +21,7 @@ const PATTERNS: u32 = 8;
 /// Lowest place of the tool point in a moved start, m.
 const LOWEST_START_M: f64 = 0.06;
 /// Where distractors may lie, m: on the table, beside and before the arm.
-const DISTRACTOR_AREA_M: ((f64, f64), (f64, f64)) = ((-0.24, 0.24), (-0.38, 0.0));
+const DISTRACTOR_AREA_M: ((f64, f64), (f64, f64)) = ((-0.21, 0.21), (-0.36, -0.02));
 /// Least distance of distractors from the arm's base, m.
 const BASE_CLEAR_M: f64 = 0.11;
 /// Share of a picture's half width and height inside which object and goal stay when a fixed camera is moved.
@@ -107,8 +107,14 @@ pub fn draw_world(ranges: &Randomise, it: &DrawFor) -> DrawnWorld {
     world.zeros = ranges.zeros.map(|range| {
         let rng = &mut stream(Group::Zeros);
         let most = (range.error_deg / 360.0 * f64::from(it.ticks_per_turn)).floor();
-        // Whole ticks, as the servo's own offset register holds them.
-        it.model.joints.iter().map(|_| (most * (2.0 * rng.unit() - 1.0)).round() as i32).collect()
+        // Whole ticks, as the servo's own offset register holds them. The gripper is counted from where it closes, which
+        // its calibration finds by itself.
+        let gripper = it.model.gripper_joint();
+        let mut ticks = |joint| {
+            let drawn = (most * (2.0 * rng.unit() - 1.0)).round() as i32;
+            if joint == gripper { 0 } else { drawn }
+        };
+        (0..it.model.joints.len()).map(&mut ticks).collect()
     });
     world.start = ranges.start.map(|range| draw_start(&range, it, &mut stream(Group::Start)));
     world.table = ranges.table.map(|range| {
@@ -225,7 +231,7 @@ fn draw_colours(range: &ColourRange, scene: &Scene, rng: &mut Stream) -> DrawnCo
     let arm =
         ArmColours { printed, jaw: if other_jaw { jaw } else { printed }, servos: (servo, servo, round(servo * 1.08)) };
     let distractors = (0..MOST_DISTRACTORS)
-        .map(|_| rng.apart(&seen, range.contrast, |rng| rng.hsv((0.1, 0.95), (0.15, 0.95))))
+        .map(|_| rng.apart(&seen, 1.3 * range.contrast, |rng| rng.hsv((0.1, 0.95), (0.15, 0.95))))
         .collect();
     let (hue, saturation) = (rng.unit() as f32, rng.within((0.0, 0.35)));
     let value = rng.within(range.backdrop_value);

@@ -2,8 +2,8 @@
 //! episode, as one line of JSON, so that its world can be built again without the ranges it came from.
 
 use crate::config::{
-    ArmColours, BackdropColours, CameraConfig, Colour, LensConfig, Prop, PropShape, Scene, SensorConfig, Spawn,
-    SurfacePattern,
+    self, ArmColours, BackdropColours, CameraConfig, Colour, LensConfig, Problems, Prop, PropShape, Scene,
+    SensorConfig, Spawn, SurfacePattern, Validate,
 };
 use crate::robot::DrawnArm;
 use bevy::math::Vec3;
@@ -188,6 +188,11 @@ impl DrawnWorld {
         }
     }
 
+    /// What is wrong with a world that was read from a file, as the scene `nominal` becomes in it; `None` if nothing is.
+    pub fn problem(&self, nominal: &Scene) -> Option<String> {
+        config::problem_of(self).or_else(|| config::problem_of(&self.apply(nominal)))
+    }
+
     /// Moves the start's joints, rad.
     pub fn move_start(&self, q_rad: &mut [f64]) {
         for (q, offset_deg) in q_rad.iter_mut().zip(self.start.iter().flatten()) {
@@ -252,6 +257,32 @@ impl DrawnWorld {
             }
         }
         scene
+    }
+}
+
+impl Validate for DrawnWorld {
+    /// Checks what an arm takes from it; the rest shows in the scene that follows from it.
+    fn validate(&self, problems: &mut Problems) {
+        for factor in self.servo.iter().flatten() {
+            problems.range("servo", (*factor).into(), 0.2, 5.0, "");
+        }
+        for ticks in self.zeros.iter().flatten() {
+            problems.range("zeros", (*ticks).into(), -2048.0, 2048.0, "ticks");
+        }
+        for offset_deg in self.start.iter().flatten() {
+            problems.range("start", (*offset_deg).into(), -45.0, 45.0, "degrees");
+        }
+        problems.range("latency", self.latency.unwrap_or(0).into(), 0.0, 30.0, "ticks");
+        problems.range("backlash", self.backlash.unwrap_or(0.0).into(), 0.0, 10.0, "degrees");
+        let friction = self.friction.unwrap_or(DrawnFriction { arm: 1.0, table: 1.0 });
+        for factor in [friction.arm, friction.table] {
+            problems.range("friction", factor.into(), 0.05, 5.0, "");
+        }
+        for thing in self.distractors.iter().flatten() {
+            for value in [thing.at_m.0, thing.at_m.1, thing.yaw_deg / 360.0] {
+                problems.range("distractors", value.into(), -1.0, 1.0, "m");
+            }
+        }
     }
 }
 
@@ -340,6 +371,16 @@ mod tests {
         assert!((old.angle_between(new).to_degrees() - 3.0).abs() < 0.02);
         assert!((camera.position_m.2 - before.position_m.2 + 0.02).abs() < 1e-6);
         assert!((camera.vertical_fov_deg / before.vertical_fov_deg - 1.05).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_damaged_world_is_refused_in_words() {
+        let scene = crate::app::load_scene("move_t").unwrap().scene;
+        let problem = |text: &str| DrawnWorld::from_json(text).unwrap().problem(&scene);
+        assert_eq!(problem(r#"{"look":3,"mass":[1.2],"latency":2}"#), None);
+        assert!(problem(r#"{"mass":[-1.0]}"#).unwrap().starts_with("props.tee.mass_kg: -0.05 is out of range"));
+        assert!(problem(r#"{"servo":[1.0,0.0]}"#).unwrap().starts_with("servo: 0 is out of range; give a number"));
+        assert!(DrawnWorld::from_json(r#"{"mass":"heavy"}"#).is_err());
     }
 
     #[test]

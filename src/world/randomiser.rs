@@ -112,7 +112,10 @@ pub fn set_up_world(world: &mut World, arm_entity: Entity, seed: u64, simulated:
     let nominal = active.nominal.clone();
     let mut start = sample_start(&nominal, &model, seed).map_err(|error| error.to_string())?;
     let drawn = match &randomiser.worlds {
-        Worlds::Given(given) => Some(given.clone()),
+        Worlds::Given(given) => match given.problem(&nominal) {
+            None => Some(given.clone()),
+            Some(problem) => return Err(format!("the recorded world cannot be: {problem}")),
+        },
         worlds => worlds.ranges(&nominal).map(|ranges| {
             let (scene, start, look) = (nominal.as_ref(), &start, randomiser.look);
             Arc::new(draw_world(&ranges, &DrawFor { scene, model: &model, ticks_per_turn, start, seed, look }))
