@@ -3,14 +3,17 @@
 use crate::arm::{ArmModel, UrdfError, load_urdf};
 use crate::backend::servo::{self, ServoArm, ServoError, ServoJoint};
 use crate::backend::sim::{self, LinkShapes, RateError, ShapeError, SimJoint, SimSettings};
-use crate::camera;
+use crate::camera::live::RealCameras;
+use crate::camera::real::{CameraError, NamedSource};
+use crate::camera::{self};
 use crate::config::{self, ArmConfig, ConfigError, PhysicsConfig, Scene, ServoProfile};
 use crate::control::{self, ControlRate};
 use crate::episode::{self, PhysicsEntity};
 use crate::operator::Operator;
 use crate::record;
 use crate::robot;
-use crate::task::expert;
+use crate::rollout;
+use crate::task::expert::{self, Expert, ExpertSpeed};
 use crate::teleop;
 use crate::world::{ActiveScene, EpisodeWorld, RandomiseChoice, Randomiser, Worlds, spawn_props};
 use bevy::prelude::*;
@@ -52,10 +55,16 @@ pub struct RunOptions {
     pub multi_threaded: bool,
     /// Who moves the arm.
     pub operator: Operator,
+    /// Which scripted expert, when it is its turn.
+    pub expert: Expert,
+    /// How fast it goes.
+    pub speed: ExpertSpeed,
     /// What moves the joints.
     pub backend: Backend,
     /// How worlds differ from episode to episode.
     pub randomise: RandomiseChoice,
+    /// Real cameras and what stands in for them; beside a real arm they are the only ones.
+    pub cameras: Vec<NamedSource>,
 }
 
 impl Default for RunOptions {
@@ -69,8 +78,11 @@ impl Default for RunOptions {
             control_hz: 30,
             multi_threaded: false,
             operator: Operator::Scripted,
+            expert: Expert::default(),
+            speed: ExpertSpeed::default(),
             backend: Backend::Sim,
             randomise: RandomiseChoice::AsScene,
+            cameras: Vec::new(),
         }
     }
 }
@@ -87,6 +99,9 @@ pub enum AppError {
     /// The real arm cannot be used.
     #[error(transparent)]
     Servo(#[from] ServoError),
+    /// A real camera cannot be used.
+    #[error(transparent)]
+    Camera(#[from] CameraError),
     /// The arm's collision shapes could not be made.
     #[error(transparent)]
     Shape(#[from] ShapeError),
@@ -126,6 +141,8 @@ pub struct Loaded {
     pub hardware: Option<ServoArm>,
     /// Where the worlds of episodes come from.
     pub worlds: Worlds,
+    /// Real cameras, running.
+    pub cameras: RealCameras,
 }
 
 impl Loaded {
@@ -154,17 +171,20 @@ impl Loaded {
         );
         check_arm(&model, &arm, &urdf, options.urdf.is_some())?;
         let rate = ControlRate { hz: options.control_hz };
-        let model = model.facing_the_scene();
+        let model = Arc::new(model.facing_the_scene());
         let hardware = match &options.backend {
             Backend::Sim => None,
-            Backend::Servo { port, id } => Some(ServoArm::connect(port, id, &model)?),
+            Backend::Servo { port, id } => Some(ServoArm::connect(port, id, &model, &arm)?),
         };
+        let cameras =
+            RealCameras::start(&options.cameras, &scene.scene.cameras, options.control_hz, hardware.is_some())?;
         Ok(Self {
             worlds: Worlds::load(&options.randomise)?,
             hardware,
+            cameras,
             scene,
             shapes: LinkShapes::new(&model)?,
-            model: Arc::new(model),
+            model,
             arm: Arc::new(arm),
             servo: Arc::new(servo),
             sim: SimSettings::new(physics, rate)?,
@@ -214,7 +234,10 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     teleop::plugin(app);
     camera::plugin(app);
     record::plugin(app);
+    rollout::plugin(app);
     app.insert_resource(options.operator);
+    app.insert_resource(options.expert);
+    app.insert_resource(options.speed);
     app.insert_resource(loaded.scene.clone());
     app.insert_resource(Randomiser { worlds: loaded.worlds.clone(), look: 0 });
     app.init_resource::<EpisodeWorld>();
@@ -232,7 +255,8 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     };
     commands.entity(arm).insert(loaded.shapes.clone());
     spawn_props(&mut commands, &loaded.scene.scene);
-    camera::spawn_cameras(&mut commands, &loaded.scene.scene.cameras);
+    commands.insert_resource(loaded.cameras.clone());
+    camera::spawn_cameras(&mut commands, &loaded.scene.scene.cameras, &loaded.cameras);
     world.flush();
     if loaded.hardware.is_some() {
         servo::read_now(world);

@@ -43,6 +43,14 @@ impl ControlRate {
     }
 }
 
+/// The emergency stop, set by whoever has a key or button for it. While it is on every arm stands where it was caught;
+/// when it goes off the arm returns slowly to what it is told.
+#[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EmergencyStop {
+    /// Whether arms stand.
+    pub on: bool,
+}
+
 /// Adds the schedule. `multi_threaded` lets systems of one set run side by side; results are the same either way.
 pub fn plugin(app: &mut App, rate: ControlRate, multi_threaded: bool) {
     app.insert_resource(rate);

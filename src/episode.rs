@@ -2,11 +2,13 @@
 
 use crate::backend::servo::ServoJoint;
 use crate::backend::sim::{self, BodyMotion, SimJoint};
+use crate::camera::live::RealCameras;
 use crate::camera::{CameraSensor, spawn_cameras};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::robot::{Arm, JointCommand, JointState, JointTarget, WorldPose};
+use crate::task::expert::ExpertMemory;
 use crate::task::{TaskScore, judge_task};
-use crate::world::{ActiveScene, PropBody, PropState, Start, set_up_world, spawn_props};
+use crate::world::{ActiveScene, Order, PropBody, PropState, Start, set_up_world, spawn_props};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::{Pose, Vector};
 use xxhash_rust::xxh3::Xxh3;
@@ -152,6 +154,7 @@ impl Episode {
 
 /// Adds episodes.
 pub fn plugin(app: &mut App) {
+    app.init_resource::<Order>();
     app.init_resource::<Episode>().init_resource::<EpisodeRequests>().init_resource::<EpisodeFault>();
     app.add_systems(
         Control,
@@ -188,7 +191,8 @@ fn change_scene(world: &mut World, scene: ActiveScene) {
         world.despawn(entity);
     }
     spawn_props(&mut world.commands(), &scene.scene);
-    spawn_cameras(&mut world.commands(), &scene.scene.cameras);
+    let real = world.resource::<RealCameras>().clone();
+    spawn_cameras(&mut world.commands(), &scene.scene.cameras, &real);
     world.flush();
     world.insert_resource(scene);
 }
@@ -240,6 +244,8 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String
         ..default()
     };
     debug!("episode {number}, seed {seed}: {start:?}");
+    world.insert_resource(start.order);
+    world.insert_resource(ExpertMemory::default());
     world.trigger(EpisodeStarted { seed });
     Ok(())
 }
@@ -255,7 +261,13 @@ fn place(
     let still = |pose: Pose| BodyMotion { pose, linear_m_s: Vector::ZERO, angular_rad_s: Vector::ZERO };
     let motions: Vec<(Entity, BodyMotion)> =
         props.iter().map(|(index, entity)| (*entity, still(start.props[*index]))).collect();
-    sim::rebuild(world, physics, &start.q_rad, &motions).map_err(|error| error.to_string())?;
+    let there: Vec<(usize, Entity, BodyMotion)> = props
+        .iter()
+        .zip(&motions)
+        .filter(|((index, _), _)| start.present.get(*index).copied().unwrap_or(true))
+        .map(|((index, _), (entity, motion))| (*index, *entity, *motion))
+        .collect();
+    sim::rebuild(world, physics, &start.q_rad, &there).map_err(|error| error.to_string())?;
     for (entity, motion) in motions {
         world.entity_mut(entity).insert((PropState { motion, touched: false }, WorldPose::at(motion.pose)));
     }
@@ -269,6 +281,7 @@ fn place(
 fn judge(
     rate: Res<ControlRate>,
     scene: Option<Res<ActiveScene>>,
+    order: Res<Order>,
     mut requests: ResMut<EpisodeRequests>,
     mut episode: ResMut<Episode>,
     arms: Query<&Arm>,
@@ -289,7 +302,7 @@ fn judge(
         let q = arm.true_positions_rad(&states);
         arm.model.tool_pose(&q, &arm.tool).translation.z
     };
-    let score = judge_task(&scene.scene, &props, tool_height_m);
+    let score = judge_task(&scene.scene, &order, &props, tool_height_m);
     episode.score = score.clone();
     if episode.phase != EpisodePhase::Running {
         return;

@@ -2,6 +2,7 @@
 
 use crate::app::{AppError, Loaded, RunOptions, add_core};
 use crate::backend::servo::ServoArm;
+use crate::camera::live::RealCameras;
 use crate::config::Scene;
 use crate::control::{Control, ControlRate};
 use crate::episode::{EndReason, Episode, EpisodeFault, EpisodePhase, EpisodeRequests};
@@ -90,9 +91,16 @@ impl Headless {
         self.app.world().get_resource::<ServoArm>().is_some_and(ServoArm::is_finished)
     }
 
-    /// One control tick. With a real arm it begins when it is due.
+    /// Whether the clock on the wall keeps the time, as it does for real arms and cameras.
+    fn is_real_time(&self) -> bool {
+        let world = self.app.world();
+        world.get_resource::<ServoArm>().is_some_and(ServoArm::is_real_time)
+            || world.get_resource::<RealCameras>().is_some_and(|real| !real.cameras.is_empty())
+    }
+
+    /// One control tick. With a real arm or camera it begins when it is due.
     pub fn tick(&mut self) {
-        if self.app.world().get_resource::<ServoArm>().is_some_and(ServoArm::is_real_time) {
+        if self.is_real_time() {
             let now = Instant::now();
             let tick = Duration::from_secs_f64(self.app.world().resource::<ControlRate>().tick_s());
             // After a pause, such as the planning of an episode, time goes on from now instead of being caught up with.

@@ -14,6 +14,8 @@ pub enum Operator {
     Scripted,
     /// A recorded episode, sent again.
     Replay,
+    /// A learned policy.
+    Policy,
 }
 
 /// Set inside Decide of the systems that move arms. They may be unordered among themselves, since never more than one of

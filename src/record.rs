@@ -1,6 +1,8 @@
 //! Recording: what happened in each tick goes into a dataset. A [`Recorder`] in the world is all it takes; it begins with
 //! every episode and ends with it.
 
+use crate::camera::live::wait_for_pictures;
+use crate::camera::real::CameraError;
 use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::dataset::check::CheckOptions;
@@ -12,7 +14,8 @@ use crate::episode::{EndReason, Episode, EpisodePhase, EpisodeStarted, hash_stat
 use crate::joint_units::JointUnits;
 use crate::operator::Operator;
 use crate::robot::{Arm, JointState, JointTarget};
-use crate::world::{ActiveScene, DrawnWorld, EpisodeWorld, Randomiser, Worlds};
+use crate::rollout::PolicyDriver;
+use crate::world::{ActiveScene, DrawnWorld, EpisodeWorld, Order, Randomiser, Worlds};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
 use std::path::Path;
@@ -38,6 +41,9 @@ pub enum RecordError {
     /// There is no arm.
     #[error("there is no arm in the scene; load one before recording")]
     NoArm,
+    /// A real camera gives no picture.
+    #[error(transparent)]
+    RealCamera(#[from] CameraError),
     /// The dataset does not take it.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
@@ -159,6 +165,7 @@ fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<Camera
         specs.push(CameraSpec { name: name.clone(), width, height });
     }
     let names: Vec<String> = wishes.iter().map(|wish| wish.name.clone()).collect();
+    wait_for_pictures(world, &names)?;
     world.insert_resource(if names.is_empty() { CamerasInUse::None } else { CamerasInUse::Named(names) });
     Ok(specs)
 }
@@ -270,9 +277,9 @@ pub fn plugin(app: &mut App) {
         Control,
         record.in_set(ControlSystems::Record).before(hash_state).run_if(resource_exists::<Recorder>),
     );
-    app.add_observer(|_: On<EpisodeStarted>, recorder: Option<ResMut<Recorder>>, scene: Res<ActiveScene>| {
+    app.add_observer(|_: On<EpisodeStarted>, recorder: Option<ResMut<Recorder>>, order: Res<Order>| {
         if let Some(mut recorder) = recorder {
-            recorder.begin(&scene.scene.instruction);
+            recorder.begin(&order.text);
         }
     });
 }
@@ -283,6 +290,7 @@ fn record(
     rate: Res<ControlRate>,
     operator: Res<Operator>,
     drawn: Res<EpisodeWorld>,
+    driver: Option<Res<PolicyDriver>>,
     arms: Query<&Arm>,
     joints: Query<(&JointState, &JointTarget)>,
     cameras: Query<(&CameraSensor, &CameraFrame)>,
@@ -313,6 +321,8 @@ fn record(
             success: episode.score.conditions_hold,
             source: recorder.sources.get(recorded).copied().unwrap_or(match *operator {
                 Operator::Scripted => Source::Expert,
+                Operator::Policy => Source::Policy,
+                Operator::Human if driver.is_some() => Source::Intervention,
                 Operator::Human | Operator::Nobody | Operator::Replay => Source::Human,
             }),
             seed: Some(episode.seed).filter(|seed| *seed < SEEDS_END),

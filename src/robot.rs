@@ -1,9 +1,13 @@
 //! The arm as entities: an arm, its links and its joints. Everything above the backends reads [`JointState`] and writes
 //! [`JointCommand`], and cannot tell what moves the joints.
 
-use crate::arm::{ArmModel, Tool};
+mod limits;
+
+pub use limits::ArmLimits;
+
+use crate::arm::{ArmModel, Floor, Tool};
 use crate::config::{ArmConfig, ServoProfile};
-use crate::control::{Control, ControlRate, ControlSystems};
+use crate::control::{Control, ControlSystems, EmergencyStop};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
 use std::f64::consts::TAU;
@@ -202,7 +206,8 @@ pub fn plugin(app: &mut App) {
         Control,
         pose_links.in_set(ControlSystems::Sense).in_set(PoseLinks).after(crate::backend::ReadJoints),
     );
-    app.add_systems(Control, limit_targets.in_set(ControlSystems::Act).before(crate::backend::SendTargets));
+    app.init_resource::<EmergencyStop>();
+    app.add_systems(Control, limits::limit_targets.in_set(ControlSystems::Act).before(crate::backend::SendTargets));
 }
 
 /// Spawns an arm with its links and joints; `joint_backend` goes onto every joint.
@@ -226,7 +231,10 @@ pub fn spawn_arm(
         })
         .collect();
     let tool = model.hand_tool();
-    commands.entity(arm).insert(Arm { model, config, servo, tool, joints, links, drawn: DrawnArm::default() });
+    let limits = ArmLimits::new(Floor::new(&model));
+    commands
+        .entity(arm)
+        .insert((Arm { model, config, servo, tool, joints, links, drawn: DrawnArm::default() }, limits));
     arm
 }
 
@@ -238,29 +246,6 @@ fn pose_links(arms: Query<&Arm>, states: Query<&JointState>, mut poses: Query<&m
             if let Ok(mut world_pose) = poses.get_mut(*link) {
                 world_pose.advance(Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat()));
             }
-        }
-    }
-}
-
-/// Commands become targets: inside joint limits, no faster than the arm may go, in whole encoder ticks as the goal register
-/// counts them. So a target is what any backend really sends. A command that is no number is ignored.
-fn limit_targets(rate: Res<ControlRate>, arms: Query<&Arm>, mut joints: Query<(&JointCommand, &mut JointTarget)>) {
-    for arm in &arms {
-        let step = arm.config.max_velocity_rad_s * rate.tick_s();
-        let encoder_tick = TAU / f64::from(arm.servo.ticks_per_turn);
-        for (index, (joint, limits)) in arm.joints.iter().zip(&arm.model.joints).enumerate() {
-            // The limits are where they are, whatever the zero is that angles are counted from.
-            let zero = arm.zero_rad(index);
-            let (lower, upper) = (limits.lower + zero, limits.upper + zero);
-            let Ok((command, mut target)) = joints.get_mut(*joint) else { continue };
-            if !command.position_rad.is_finite() {
-                continue;
-            }
-            let last = target.position_rad;
-            let next = command.position_rad.clamp(last - step, last + step);
-            let ticks = (next.clamp(lower, upper) / encoder_tick).round();
-            let ticks = ticks.clamp((lower / encoder_tick).ceil(), (upper / encoder_tick).floor());
-            target.position_rad = ticks * encoder_tick;
         }
     }
 }

@@ -6,6 +6,7 @@
 mod display;
 mod frames;
 mod offscreen;
+pub mod stage;
 
 pub use frames::FrameRate;
 pub use offscreen::{PictureOptions, picture};
@@ -38,6 +39,8 @@ use thiserror::Error;
 const TICKS_PER_FRAME: u32 = 2;
 /// Frames per second at which a software driver has done enough.
 const SOFTWARE_FRAMES_PER_S: f64 = 40.0;
+/// Colour behind the table.
+const BACKGROUND: ClearColor = ClearColor(Color::srgb(0.155, 0.175, 0.205));
 /// Name of adapters that draw in software, as `AdapterInfo` prints their kind.
 const SOFTWARE: &str = "Cpu";
 
@@ -123,7 +126,7 @@ fn engine(adapter: RenderResources, verbose: u8) -> PluginGroupBuilder {
 /// Adds core and presentation to an application that can draw.
 fn add_practice(app: &mut App, loaded: &Loaded, options: &RunOptions, seed: u64, book: ScoreBook) {
     app.set_error_handler(bevy::ecs::error::error);
-    app.insert_resource(ClearColor(Color::srgb(0.155, 0.175, 0.205)));
+    app.insert_resource(BACKGROUND);
     app.insert_resource(Session::new(&loaded.scene.name));
     app.insert_resource(ExpertOptions(options.clone()));
     app.insert_resource(Book(book));
@@ -155,6 +158,18 @@ fn camera() -> impl Bundle {
 /// # Errors
 /// [`WindowError`] if there is no display or driver, or if it breaks.
 pub fn open(loaded: &Loaded, options: &WindowOptions) -> Result<Option<FrameRate>, WindowError> {
+    open_with(loaded, options, |_| true)
+}
+
+/// As [`open`]; `set_up` may add to the world first, and keep the window closed.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    loaded: &Loaded,
+    options: &WindowOptions,
+    set_up: impl FnOnce(&mut World) -> bool,
+) -> Result<Option<FrameRate>, WindowError> {
     display::find()?;
     let adapter = find_adapter()?;
     let quality = options.quality.unwrap_or(if adapter.software { Quality::Low } else { Quality::High });
@@ -180,6 +195,9 @@ pub fn open(loaded: &Loaded, options: &WindowOptions) -> Result<Option<FrameRate
             app.insert_resource(WinitSettings::continuous());
         }
         add_practice(&mut app, loaded, &options.run, options.seed, ScoreBook::of_user());
+        if !set_up(app.world_mut()) {
+            return AppExit::Success;
+        }
         app.world_mut().spawn(camera());
         frames::add(&mut app, options.measure_s, measured.clone());
         app.run()

@@ -35,7 +35,7 @@ fn help_comes_at_once_and_lists_the_verbs() {
             let began = Instant::now();
             let text = stdout(&etude(&["--help"]));
             assert!(
-                ["practise", "run", "record", "replay", "dataset", "urdf", "bench", "screenshot"]
+                ["practise", "run", "record", "replay", "dataset", "urdf", "bench", "screenshot", "cameras"]
                     .iter()
                     .all(|verb| text.contains(verb)),
                 "{text}"
@@ -107,10 +107,14 @@ fn without_a_display_the_task_runs_headless() {
 #[test]
 fn wrong_calls_are_answered_in_words() {
     for (arguments, expected) in [
-        (&["run", "--task", "move_x"][..], "there are free_play, move_t, pick_place"),
+        (&["run", "--task", "move_x"][..], "there are free_play, move_t, move_t_anywhere, pick_place"),
         (&["run", "--task", "free_play"], "nothing to do"),
         (&["run", "--episodes", "0"], "--episodes"),
         (&["run", "--speed", "NaN"], "--speed"),
+        (&["run", "--expert", "push", "--task", "stack"], "--expert place"),
+        (&["record", "--expert", "push", "--task", "pick_place", "--episodes", "1", "--out", "gone"], "--expert place"),
+        (&["run", "--expert", "kick"], "place, push"),
+        (&["record", "--task", "push_t_2d", "--episodes", "1", "--out", "gone"], "etude run"),
         (&["run", "--control-hz", "50"], "whole multiple"),
         (&["run", "--urdf", "no.urdf"], "no.urdf"),
         (&["run", "--urdf", "Cargo.toml"], "not a valid URDF"),
@@ -163,6 +167,31 @@ fn rows_of(dataset: &str, folder: &Path) -> String {
     let csv = folder.join("rows.csv");
     stdout(&etude(&["dataset", "export", dataset, "--csv", csv.to_str().unwrap()]));
     std::fs::read_to_string(csv).unwrap()
+}
+
+#[test]
+fn every_episode_has_the_sentence_it_was_about() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("sorted");
+    let out = out.to_str().unwrap();
+    let call = ["record", "--task", "sort_by_word", "--cameras", "none", "--episodes", "3", "--speed", "1"];
+    stdout(&etude(&[&call[..], &["--json", "--out", out]].concat()));
+    let dataset = etude::dataset::Dataset::open(Path::new(out)).unwrap();
+    let tasks: Vec<String> = (0..3).map(|episode| dataset.episode(episode).unwrap().tasks.join("; ")).collect();
+    assert!(tasks.iter().all(|task| task.starts_with("Put ") && task.contains(" area")), "{tasks:?}");
+    assert!(tasks[0] != tasks[1] || tasks[1] != tasks[2], "the sentence is drawn anew: {tasks:?}");
+    // Replay finds the scene by any of its sentences.
+    let line = json_lines(&stdout(&etude(&["replay", out, "--episode", "1", "--json"])));
+    assert_eq!((&line[0]["task"], &line[0]["success"]), (&"sort_by_word".into(), &true.into()), "{line:?}");
+}
+
+#[test]
+fn the_planar_task_runs_too() {
+    let lines =
+        json_lines(&stdout(&etude(&["run", "--task", "push_t_2d", "--seed", "100000", "--episodes", "3", "--json"])));
+    assert_eq!(lines.len(), 4);
+    assert!(lines[..3].iter().all(|line| line["success"] == true && line["coverage"].as_f64().unwrap() > 0.95));
+    assert_eq!((&lines[3]["successes"], &lines[3]["mean_score"]), (&3.into(), &1.0.into()));
 }
 
 #[test]
@@ -532,5 +561,49 @@ fn worlds_that_cannot_differ_so_are_answered_in_words() {
     for (arguments, words) in wrong {
         let text = complaint(arguments);
         assert!(text.contains(words), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn cameras_are_watched_and_get_their_names_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let shots = folder.path().join("shots");
+    std::fs::create_dir(&shots).unwrap();
+    let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/camera/table.jpg");
+    std::fs::copy(picture, shots.join("1.jpg")).unwrap();
+    let call = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_etude"));
+        let home = ["HOME", "XDG_CONFIG_HOME"].map(|variable| (variable, folder.path()));
+        command.arg("cameras").args(arguments).envs(home).current_dir(folder.path()).output().unwrap()
+    };
+    let refused = |arguments: &[&str]| {
+        let output = call(arguments);
+        assert!(!output.status.success(), "{arguments:?} was accepted");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let watch = ["--json", "--seconds", "0.4", "--pictures", "seen", "--camera", "test=folder:shots@60"];
+    let report: serde_json::Value = serde_json::from_str(&stdout(&call(&watch))).unwrap();
+    let cameras = report["cameras"].as_array().unwrap();
+    let test = cameras.iter().find(|camera| camera["bound_to"] == "test").unwrap();
+    assert!(test["fps"].as_f64().unwrap() > 0.0, "{test}");
+    assert_eq!((&test["mode"]["width"], &test["mode"]["encoding"]), (&64.into(), &"jpeg".into()));
+    let png = std::fs::read(folder.path().join("seen/test.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG"));
+    assert!(stdout(&call(&["bind", "front", "folder:shots@15"])).contains("front is folder:"));
+    // What is bound is found from anywhere.
+    let kept = std::fs::read_to_string(folder.path().join("etude/cameras.ron")).unwrap();
+    assert!(kept.contains(&*shots.to_string_lossy()), "{kept}");
+    assert!(stdout(&call(&["unbind", "front"])).contains("forgotten"));
+    assert!(refused(&["unbind", "front"]).contains("no camera is bound"));
+    for (arguments, word) in [
+        (&["bind", "a b", "folder:shots"][..], "letters"),
+        (&["bind", "front", "folder:nowhere"], "nowhere"),
+        (&["bind", "front", "usb-none"], "etude cameras"),
+        (&["--camera", "front=file:shots/1.jpg"], "mp4"),
+        (&["--camera", "front=folder:shots@0"], "from 1 to 240"),
+        (&["--seconds", "1e9"], "0 to 3600"),
+    ] {
+        let text = refused(arguments);
+        assert!(text.contains(word) && !text.contains("panicked"), "{arguments:?}: {text}");
     }
 }

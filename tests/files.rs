@@ -112,7 +112,7 @@ fn rates_must_divide() {
 fn unknown_names_are_answered_with_the_known_ones() {
     let complaint = Loaded::new(&RunOptions { scene: "move_tee".into(), ..RunOptions::default() }).unwrap_err();
     let complaint = complaint.to_string();
-    assert!(complaint.contains("move_tee.ron") && complaint.contains("free_play, move_t, pick_place"), "{complaint}");
+    assert!(complaint.contains("move_tee.ron") && complaint.contains("free_play, move_t, move_t_anywhere, pick_place"), "{complaint}");
 }
 
 /// An arm of three links with a mesh in a package path, an OBJ, a fixed joint, and joints in reverse order, as the official

@@ -15,8 +15,8 @@ use etude::operator::Operator;
 use etude::redraw::for_each_look;
 use etude::rig::{Rig, RigSetUp};
 use etude::robot::JointState;
-use etude::task::expert::{GripPhase, grip_and_place, job_of};
-use etude::world::{EpisodeWorld, PropBody, PropState, Randomiser, Worlds, sample_start, yaw_rad};
+use etude::task::expert::{Expert, ExpertMemory, ExpertSpeed, GripPhase, Situation, advise, grip_and_place, job_of};
+use etude::world::{EpisodeWorld, Order, PropBody, PropState, Randomiser, Worlds, sample_start, yaw_rad};
 use std::f64::consts::{FRAC_PI_2, TAU};
 use std::path::Path;
 
@@ -231,7 +231,7 @@ fn free_objects_slide_as_far_as_friction_lets_them() {
 
 #[test]
 fn nothing_jitters_at_rest() {
-    for scene in ["move_t", "pick_place", "free_play"] {
+    for scene in ["move_t", "pick_place", "free_play", "stack", "sort_by_word"] {
         let options = RunOptions { scene: scene.into(), operator: Operator::Nobody, ..RunOptions::default() };
         let mut headless = Headless::new(&options).unwrap();
         headless.start(3).unwrap();
@@ -347,7 +347,7 @@ fn digests(options: &RunOptions, seeds: impl IntoIterator<Item = u64>) -> Vec<St
 
 #[test]
 fn the_same_seed_gives_the_same_episode() {
-    for scene in ["move_t", "pick_place"] {
+    for scene in ["move_t", "pick_place", "sort_by_word"] {
         let options = RunOptions { scene: scene.into(), ..RunOptions::default() };
         let forwards = digests(&options, 10..14);
         let mut backwards = digests(&options, (10..14).rev());
@@ -371,6 +371,81 @@ fn experts_do_their_tasks() {
         println!("{scene}: {} of 100", 100 - failed.len());
         assert!(100 - failed.len() >= least, "{scene}: {failed:?}");
     }
+}
+
+#[test]
+fn experts_do_the_newer_tasks() {
+    let (place, push) = (Expert::Place, Expert::Push);
+    for (scene, expert, episodes) in [
+        ("move_t_anywhere", place, 25),
+        ("stack", place, 25),
+        ("sort_by_word", place, 25),
+        ("move_t", push, 15),
+        ("move_t_anywhere", push, 5),
+    ] {
+        let options = RunOptions { scene: scene.into(), expert, ..RunOptions::default() };
+        let mut headless = Headless::new(&options).unwrap();
+        let failed: Vec<_> =
+            (0..episodes).map(|seed| headless.run(seed).unwrap()).filter(|report| !report.success).collect();
+        assert!(failed.len() <= 1, "{scene}, {expert:?}: {failed:?}");
+    }
+}
+
+#[test]
+fn experts_keep_their_pace() {
+    let seconds = |speed: f64, expert: Expert| {
+        let options = RunOptions { speed: ExpertSpeed(speed), expert, ..RunOptions::default() };
+        let mut headless = Headless::new(&options).unwrap();
+        let reports: Vec<_> = (0..4).map(|seed| headless.run(seed).unwrap()).collect();
+        assert!(reports.iter().all(|report| report.success), "{expert:?} at {speed}: {reports:?}");
+        reports.iter().map(|report| report.seconds).sum::<f64>()
+    };
+    for expert in [Expert::Place, Expert::Push] {
+        let (slow, fast) = (seconds(0.4, expert), seconds(1.0, expert));
+        assert!(slow > 1.4 * fast, "{expert:?}: {slow} s against {fast} s");
+    }
+}
+
+#[test]
+fn the_pushing_expert_starts_every_episode_afresh() {
+    let options = RunOptions { expert: Expert::Push, ..RunOptions::default() };
+    let forwards = digests(&options, 20..23);
+    let mut backwards = digests(&options, (20..23).rev());
+    backwards.reverse();
+    assert_eq!(forwards, backwards, "a push is remembered beyond its episode");
+}
+
+#[test]
+fn what_the_pushing_expert_remembers_is_restored_with_the_world() {
+    let loaded = loaded(&RunOptions::default());
+    let scene = &loaded.scene.scene;
+    let start = sample_start(scene, &loaded.model, 5).unwrap();
+    let props = vec![(scene.props[0].clone(), start.props[0])];
+    let set_up = RigSetUp { q_rad: start.q_rad, table_friction: Some(0.4), props };
+    let mut rig = Rig::new(&loaded, &set_up, |_, _, _| {}).unwrap();
+    let order = Order::of_scene(scene);
+    let act = |rig: &mut Rig, memory: &mut ExpertMemory, ticks: usize| {
+        for _ in 0..ticks {
+            let (q, props) = (rig.q_rad(), [rig.prop(0).pose]);
+            let tick_s = 1.0 / 30.0;
+            let now = Situation { scene, order: &order, arm: &rig.arm, q_rad: &q, props: &props, tick_s };
+            let command = advise(&now, Expert::Push, ExpertSpeed(1.0), memory).unwrap();
+            rig.command(&command);
+            rig.run(tick_s);
+        }
+        let bits: Vec<u64> = rig.q_rad().iter().chain(&rig.velocities_rad_s()).map(|value| value.to_bits()).collect();
+        (bits, rig.prop(0))
+    };
+    // Far enough to be in the middle of a push.
+    let mut memory = ExpertMemory::default();
+    act(&mut rig, &mut memory, 55);
+    let (saved, servos, remembered) = (rig.physics(|physics| physics.snapshot()), rig.servos.clone(), memory.clone());
+    let first = act(&mut rig, &mut memory, 40);
+    assert_ne!(memory, remembered);
+    rig.physics(|physics| physics.restore(&saved));
+    rig.servos = servos;
+    memory = remembered;
+    assert_eq!(first, act(&mut rig, &mut memory, 40));
 }
 
 #[test]
@@ -484,7 +559,7 @@ fn pictures(scene: &str, seed: u64, ticks: usize) -> (Vec<(String, CameraFrame)>
 fn cameras_see_the_task_and_disturb_nothing() {
     let (frames, digest) = pictures("move_t", 3, 2);
     let names: Vec<&str> = frames.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, ["overview", "side", "top", "wrist"]);
+    assert_eq!(names, ["front", "overview", "side", "top", "wrist"]);
     for (name, frame) in &frames {
         assert_eq!(frame.rgb.len(), (frame.width * frame.height * 3) as usize);
         let red = frame.rgb.chunks(3).filter(|p| p[0] > 90 && p[1] < p[0] / 2 && p[2] < p[0] / 2).count();

@@ -4,12 +4,14 @@
 //! Frames follow the URDF: z up, origin at the arm's base on the table top. `a_from_b` is the pose of frame b in frame a.
 
 mod check;
+mod floor;
 mod kinematics;
 mod mesh;
 mod model;
 mod urdf;
 
 pub use check::{CheckReport, check};
+pub use floor::{FLOOR_TOLERANCE_M, Floor};
 pub use kinematics::{IkSettings, IkSolution, IkTarget, Tool};
 pub use mesh::{MeshError, TriMesh};
 pub use model::{ArmModel, Inertial, Joint, JointKind, Link, Shape, ShapeKind, Visual};

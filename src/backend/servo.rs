@@ -15,7 +15,8 @@ use crate::bus::error::BusError;
 use crate::bus::registers::JOINT_NAMES;
 use crate::bus::settings::DriverSettings;
 use crate::bus::state::{ArmState, Mode, Reason};
-use crate::control::{Control, ControlRate, ControlSystems};
+use crate::config::ArmConfig;
+use crate::control::{Control, ControlRate, ControlSystems, EmergencyStop};
 use crate::episode::EpisodeRequests;
 use crate::robot::{Arm, ArmJoint, JointCommand, JointState, JointTarget};
 use bevy::ecs::system::RunSystemOnce;
@@ -33,6 +34,7 @@ pub struct ServoJoint;
 pub struct ServoArm {
     link: Arc<dyn ArmLink>,
     enabled: bool,
+    stopped: bool,
 }
 
 impl std::fmt::Debug for ServoArm {
@@ -178,7 +180,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 impl ServoArm {
     /// An arm behind an open link.
     pub fn new(link: Arc<dyn ArmLink>) -> Self {
-        Self { link, enabled: false }
+        Self { link, enabled: false, stopped: false }
     }
 
     /// Connects to the follower on `port`, calibrated as `id`. Its torque stays as it is until the first tick; Ctrl-C and the
@@ -186,18 +188,18 @@ impl ServoArm {
     ///
     /// # Errors
     /// [`ServoError`] if the port cannot be opened, a servo is silent, or the calibration is missing or not the arm's.
-    pub fn connect(port: &str, id: &str, model: &ArmModel) -> Result<Self, ServoError> {
+    pub fn connect(port: &str, id: &str, model: &Arc<ArmModel>, config: &ArmConfig) -> Result<Self, ServoError> {
         let wrong =
             |problem: String, remedy: &str| ServoError::Arm { port: port.into(), problem, remedy: remedy.into() };
         let file = lerobot_path(Role::Follower, id, |name| std::env::var(name).ok())
             .ok_or_else(|| wrong("no home folder for calibrations".into(), "set HOME"))?;
         let calibration = ArmCalibration::load(&file)?;
-        let settings = DriverSettings::default();
         let names: Vec<&str> = model.joints.iter().map(|joint| joint.name.as_str()).collect();
         if names != JOINT_NAMES {
             let problem = format!("the arm's model has the joints {}", names.join(", "));
             return Err(wrong(problem, "use the URDF of an SO-100 or SO-101 with a real arm"));
         }
+        let settings = DriverSettings::of_arm(model, config);
         let probe = discover::probe(port)?;
         if !probe.is_arm() {
             let problem = format!("{} of 6 servos answer as STS3215", probe.servos.len());
@@ -313,14 +315,22 @@ fn read_joints(
     };
 }
 
-fn send_targets(mut arm: ResMut<ServoArm>, joints: Query<(&ArmJoint, &JointTarget), With<ServoJoint>>) {
+fn send_targets(
+    mut arm: ResMut<ServoArm>,
+    stop: Res<EmergencyStop>,
+    joints: Query<(&ArmJoint, &JointTarget), With<ServoJoint>>,
+) {
+    if arm.stopped != stop.on {
+        arm.stopped = stop.on;
+        if stop.on { arm.link.emergency_stop() } else { arm.link.enable() }
+    }
     let mut goal_rad = [0.0; JOINT_NAMES.len()];
     for (joint, target) in &joints {
         if let Some(goal) = goal_rad.get_mut(joint.index) {
             *goal = target.position_rad;
         }
     }
-    if !arm.enabled {
+    if !arm.enabled && !stop.on {
         arm.enabled = true;
         arm.link.enable();
     }

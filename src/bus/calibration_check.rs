@@ -68,6 +68,11 @@ pub enum Problem {
     },
     /// A joint without stops does not have the range 0..=4095.
     NotFullTurn,
+    /// It reads another angle than the same joint of another arm in the same pose.
+    Apart {
+        /// How far, rad; positive: it reads more than the other.
+        by_rad: f64,
+    },
 }
 
 /// A problem and the joint that has it.
@@ -107,6 +112,16 @@ impl std::fmt::Display for Finding {
                 "{joint}: the pose held at the start was {:.0} degrees from the middle; compare with the picture of the \
                  middle pose and calibrate it again",
                 by_rad.abs().to_degrees()
+            ),
+            Problem::Apart { by_rad } if by_rad.is_nan() => {
+                write!(f, "{joint}: one of the two arms did not answer; check its cables with `etude doctor`")
+            }
+            Problem::Apart { by_rad } => write!(
+                f,
+                "{joint}: reads {:.0} degrees {} than the other arm in the same pose; a follower would be wrong by as much: \
+                 calibrate this joint again, of the arm whose middle pose was held worse",
+                by_rad.abs().to_degrees(),
+                if *by_rad > 0.0 { "more" } else { "less" }
             ),
             Problem::NotFullTurn => {
                 write!(f, "{joint}: turns without stops, so its range must be 0..4095; correct the file")

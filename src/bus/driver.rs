@@ -18,6 +18,7 @@ use super::clock::{Clock, SystemClock};
 use super::engine::{Engine, Opener};
 use super::error::BusError;
 use super::port::open_device;
+use super::realtime::{self, Priority};
 use super::settings::DriverSettings;
 use super::state::{ArmState, Pace, Reason};
 
@@ -42,6 +43,7 @@ struct Shared {
     state: Mutex<ArmState>,
     published: Condvar,
     pace: Mutex<Pace>,
+    priority: Mutex<Priority>,
     emergency: AtomicBool,
     stop: Arc<AtomicBool>,
 }
@@ -93,7 +95,7 @@ impl BusDriver {
         opener: Opener,
     ) -> Result<Self, BusError> {
         let clock = SystemClock::shared();
-        let joints = settings.joints.len();
+        let (joints, punctual) = (settings.joints.len(), settings.punctual);
         let mut engine = Engine::new(settings, calibration, opener, clock.clone())?;
         let shared = Arc::new(Shared::default());
         *lock(&shared.state) = engine.state();
@@ -103,6 +105,9 @@ impl BusDriver {
         let thread = std::thread::Builder::new()
             .name(format!("bus {short}"))
             .spawn(move || {
+                if punctual {
+                    *lock(&inner.priority) = realtime::be_punctual(realtime::DRIVER_PRIORITY);
+                }
                 let ran = catch_unwind(AssertUnwindSafe(|| run(&mut engine, &inner, &received, clock.as_ref())));
                 if ran.is_err() {
                     // A mistake in the driver must not leave the arm up in the air: the same engine, told to park.
@@ -139,6 +144,11 @@ impl BusDriver {
     /// How the driver has kept time so far.
     pub fn pace(&self) -> Pace {
         lock(&self.shared.pace).clone()
+    }
+
+    /// How the system treats the driver's thread.
+    pub fn priority(&self) -> Priority {
+        *lock(&self.shared.priority)
     }
 
     /// Forget how it has kept time so far.

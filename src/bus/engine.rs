@@ -81,6 +81,7 @@ pub struct Engine {
     shutdown_since_s: Option<f64>,
     reconnects: u64,
     noise_bytes: u64,
+    at_table: bool,
     finished: bool,
 }
 
@@ -126,6 +127,7 @@ impl Engine {
             shutdown_since_s: None,
             reconnects: 0,
             noise_bytes: 0,
+            at_table: false,
             finished: false,
         })
     }
@@ -389,6 +391,7 @@ impl Engine {
             _ => {}
         }
         let slow = self.settings.slow_velocity_rad_s;
+        let before: Vec<f64> = self.joints.iter().map(|joint| joint.guard.goal_rad()).collect();
         for (index, joint) in self.joints.iter_mut().enumerate() {
             if joint.torque != Some(true) {
                 // Wherever it is carried, it will be held there when its torque comes on.
@@ -409,6 +412,22 @@ impl Engine {
                 Intent::AsFound | Intent::Stop | Intent::Limp => (None, slow),
             };
             joint.guard.next(wanted, cap, slow, &joint.reading, &joint.settings, dt_s);
+        }
+        self.stay_above_the_table(&before);
+    }
+
+    /// Goals that would take the hand through the table go as far as they can from `before`.
+    fn stay_above_the_table(&mut self, before_rad: &[f64]) {
+        self.at_table = false;
+        let moves = matches!(self.intent, Intent::Follow | Intent::Park { .. });
+        let Some(floor) = self.settings.floor.as_ref().filter(|_| moves) else { return };
+        let goals: Vec<f64> = self.joints.iter().map(|joint| joint.guard.goal_rad()).collect();
+        let Some(held) = floor.hold_back(before_rad, &goals) else { return };
+        self.at_table = true;
+        for (joint, goal_rad) in self.joints.iter_mut().zip(held) {
+            if joint.torque == Some(true) {
+                joint.guard.hold_back(goal_rad);
+            }
         }
     }
 
@@ -482,6 +501,9 @@ impl Engine {
         let mut notices = Vec::new();
         if self.port.is_none() {
             notices.push(Notice { joint: None, kind: NoticeKind::Disconnected { reason: self.lost_reason.clone() } });
+        }
+        if self.at_table {
+            notices.push(Notice { joint: None, kind: NoticeKind::AtTable });
         }
         for (index, joint) in self.joints.iter().enumerate() {
             let mut note = |kind| notices.push(Notice { joint: Some(index), kind });

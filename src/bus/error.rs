@@ -138,6 +138,14 @@ pub enum BusError {
         /// What is wrong, where, and the remedy.
         reason: String,
     },
+    /// A recorded path cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Path {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, in which line, and the remedy.
+        reason: String,
+    },
     /// A file or system call failed.
     #[error("{what}: {source}")]
     Io {

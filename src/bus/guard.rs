@@ -57,6 +57,12 @@ impl JointGuard {
         *self = JointGuard::new(position_rad);
     }
 
+    /// Draw the goal back to `goal_rad`, which is between this goal and the one before: something else than this joint
+    /// forbids to go further.
+    pub fn hold_back(&mut self, goal_rad: f64) {
+        self.goal_rad = goal_rad;
+    }
+
     /// Approach what is wanted next slowly.
     pub fn approach(&mut self) {
         self.approaching = true;

@@ -5,11 +5,11 @@
 //! - [`port`] puts questions to servos through a serial port: rustypot does the single transactions, the two cyclic packets are
 //!   ours;
 //! - [`calibration`], [`calibration_file`] and [`calibration_check`] turn encoder steps into joint angles, in LeRobot's files;
-//!   [`calibrate`] has the steps that make one;
+//!   [`calibrate`] has the steps that make one, [`calibration_guide`] leads a person through them;
 //! - [`engine`] is one cycle of the driver: read all joints, look after them, send all goals. [`guard`] keeps each goal safe,
 //!   `bring_up` brings each servo to the state it should be in;
-//! - [`driver`] runs the engine in a thread of its own, with [`settings`] in and [`state`] out;
-//! - [`follow`] makes a follower's goals of a leader's pose;
+//! - [`driver`] runs the engine in a thread of its own, as punctual as [`realtime`] can make it, with [`settings`] in and [`state`] out;
+//! - [`follow`] makes a follower's goals of a leader's pose, [`path`] of what was shown by hand;
 //! - [`discover`], [`setup`] and [`doctor`] find arms, give servos their ids, and say what is wrong; [`known_arms`] remembers
 //!   which arm is which;
 //! - [`virtual_bus`] is an arm that is not there: emulated servos with faults, behind a pseudo-terminal or in simulated time.
@@ -21,6 +21,7 @@ pub mod calibrate;
 pub mod calibration;
 pub mod calibration_check;
 pub mod calibration_file;
+pub mod calibration_guide;
 pub mod clock;
 pub mod discover;
 pub mod doctor;
@@ -34,7 +35,9 @@ pub mod guard;
 mod joint;
 pub mod known_arms;
 pub mod packet;
+pub mod path;
 pub mod port;
+pub mod realtime;
 pub mod registers;
 pub mod settings;
 pub mod setup;

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::calibration::{JointCalibration, Zero};
 use super::error::BusError;
+use crate::arm::{ArmModel, Floor};
+use crate::config::ArmConfig;
+use std::sync::Arc;
+
 use super::registers::{AMPERE_PER_UNIT, JOINT_NAMES, RAD_S_PER_TICK_S, Register};
 
 /// Settings of the driver of one port.
@@ -30,6 +34,12 @@ pub struct DriverSettings {
     pub reconnect_every_s: f64,
     /// Whether a servo whose homing or limits differ from the calibration is rewritten (else it gets no torque).
     pub write_calibration: bool,
+    /// Whether the driver's thread asks the system to be woken before others: real-time priority where the user may have it.
+    pub punctual: bool,
+    /// The table under the arm's hand, through which no goal takes it; nothing: it is not looked at. Comes from the arm's
+    /// model, not from a file.
+    #[serde(skip)]
+    pub floor: Option<Floor>,
     /// The joints in bus order.
     pub joints: Vec<JointSettings>,
 }
@@ -107,12 +117,35 @@ impl Default for DriverSettings {
             park_timeout_s: 8.0,
             reconnect_every_s: 0.2,
             write_calibration: false,
+            punctual: true,
+            floor: None,
             joints: joints.collect(),
         }
     }
 }
 
 impl DriverSettings {
+    /// The settings of an arm with the geometry of `model` that is set up as `config` says: limits, table, gain of the
+    /// position loop, the gripper's torque, speed where it is below the driver's own. Joints of other names keep the
+    /// defaults.
+    pub fn of_arm(model: &Arc<ArmModel>, config: &ArmConfig) -> Self {
+        let mut settings = Self { floor: Some(Floor::new(model)), ..Self::default() };
+        for joint in &mut settings.joints {
+            let Some(found) = model.joint_index(&joint.name).map(|index| &model.joints[index]) else { continue };
+            (joint.lower_rad, joint.upper_rad) = (found.lower, found.upper);
+            if let Zero::LowerEnd { lower_rad } = &mut joint.zero {
+                *lower_rad = found.lower;
+            }
+            joint.park_rad = joint.park_rad.clamp(found.lower, found.upper);
+            joint.max_velocity_rad_s = joint.max_velocity_rad_s.min(config.max_velocity_rad_s);
+            joint.gains[0] = config.p_gain;
+            if joint.name == "gripper" {
+                joint.torque_limit = config.gripper_torque_fraction;
+            }
+        }
+        settings
+    }
+
     /// Check what would make the driver unsafe or useless.
     ///
     /// # Errors

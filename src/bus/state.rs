@@ -150,6 +150,8 @@ pub enum NoticeKind {
     },
     /// Pushing against something.
     Stalled,
+    /// Goals would take the hand through the table and are held back.
+    AtTable,
 }
 
 impl Notice {
@@ -174,6 +176,7 @@ impl Notice {
                 format!("{joint}: {celsius:.0} degrees; let it cool, and take load off the arm")
             }
             NoticeKind::Status { bits } => format!("{joint}: reports {}; see `etude doctor`", bits.words().join(", ")),
+            NoticeKind::AtTable => "the hand is at the table; goals that lead further down are held back".to_owned(),
             NoticeKind::Stalled => format!("{joint}: pushes against something and has been made to yield"),
         }
     }

@@ -1,14 +1,20 @@
-//! Cameras: the simulated ones, drawn on the CPU from arm, props and marks, so that a run without a window needs no graphics
-//! and every machine sees the same bits.
+//! Cameras. The simulated ones are drawn on the CPU from arm, props and marks, so that a run without a window needs no
+//! graphics and every machine sees the same bits. Real ones, and folders and videos in their place, have a thread each
+//! ([`real`]); their pictures reach the same components ([`live`]).
 
+pub mod live;
 pub mod raster;
+pub mod real;
 mod studio;
+
+pub use live::spawn_cameras;
 
 use crate::config::CameraConfig;
 use crate::control::{Control, ControlSystems};
 use crate::robot::PoseLinks;
 use crate::world::ActiveScene;
 use bevy::prelude::*;
+use std::time::Instant;
 
 /// A camera of the scene.
 #[derive(Component, Clone, Debug)]
@@ -31,9 +37,28 @@ pub struct CameraFrame {
     pub rgb: Vec<u8>,
     /// Tick of the episode it was taken at.
     pub tick: u64,
+    /// When a real camera took it; `None`: it is drawn, and shows this very tick.
+    pub captured: Option<Instant>,
+    /// How old it was when the tick began, s; 0 for what is drawn.
+    pub age_s: f32,
+    /// Whether it can be relied on.
+    pub state: CameraState,
 }
 
-/// Which cameras draw. Pictures cost time, so nothing is drawn unless somebody looks.
+/// Whether a camera's picture can be relied on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CameraState {
+    /// It is new.
+    #[default]
+    Fresh,
+    /// It is older than it should be; the camera is still there.
+    Stale,
+    /// The camera is gone; its last picture stands in.
+    Lost,
+}
+
+/// Which simulated cameras draw for whoever keeps or uses pictures. Pictures cost time, so nothing is drawn unless somebody
+/// looks. Real cameras always deliver.
 #[derive(Resource, Clone, Debug, Default, PartialEq)]
 pub enum CamerasInUse {
     /// No camera draws.
@@ -56,16 +81,28 @@ impl CamerasInUse {
     }
 }
 
-/// Adds the simulated cameras.
+/// Whether a person watches the pictures: then every camera draws, beside those in use.
+#[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CamerasWatched(pub bool);
+
+/// Adds cameras, simulated and real.
 pub fn plugin(app: &mut App) {
     app.init_resource::<CamerasInUse>();
-    app.add_systems(Control, follow_scene.in_set(ControlSystems::Sense).before(studio::draw_cameras));
+    app.init_resource::<CamerasWatched>();
+    app.init_resource::<live::RealCameras>();
     app.add_systems(
         Control,
-        studio::draw_cameras
-            .in_set(ControlSystems::Sense)
-            .after(PoseLinks)
-            .run_if(|in_use: Res<CamerasInUse>| *in_use != CamerasInUse::None),
+        follow_scene.in_set(ControlSystems::Sense).before(studio::draw_cameras).before(live::take_pictures),
+    );
+    app.add_systems(
+        Control,
+        (
+            studio::draw_cameras.after(PoseLinks).run_if(|in_use: Res<CamerasInUse>, watched: Res<CamerasWatched>| {
+                *in_use != CamerasInUse::None || watched.0
+            }),
+            live::take_pictures,
+        )
+            .in_set(ControlSystems::Sense),
     );
 }
 
@@ -80,12 +117,5 @@ fn follow_scene(scene: Res<ActiveScene>, mut sensors: Query<&mut CameraSensor>) 
         };
         let (width, height) = (sensor.config.width, sensor.config.height);
         sensor.config = CameraConfig { width, height, ..config.clone() };
-    }
-}
-
-/// Spawns the cameras of a scene.
-pub fn spawn_cameras(commands: &mut Commands, cameras: &[CameraConfig]) {
-    for (index, config) in cameras.iter().enumerate() {
-        commands.spawn((Name::new(config.name.clone()), CameraSensor { config: config.clone(), index }));
     }
 }

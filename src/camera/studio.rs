@@ -4,7 +4,8 @@ use super::raster::{
     Backdrop, CameraModel, Instance, LensDistortion, Outline, Pose, RasterError, RasterMesh, RasterScene, Renderer,
     SensorModel, TablePattern, TableTop, blur, linear_from_srgb8,
 };
-use super::{CameraFrame, CameraSensor, CamerasInUse};
+use super::live::LiveCamera;
+use super::{CameraFrame, CameraSensor, CamerasInUse, CamerasWatched};
 use crate::arm::{ArmModel, ShapeKind, TriMesh};
 use crate::config::{CameraConfig, CameraMount, Colour, MarkShape, PropShape, Scene, SurfacePattern, TeeSize};
 use crate::episode::Episode;
@@ -44,12 +45,13 @@ pub(super) fn draw_cameras(
     mut studio: Local<Studio>,
     mut failed: Local<Option<String>>,
     in_use: Res<CamerasInUse>,
+    watched: Res<CamerasWatched>,
     scene: Res<ActiveScene>,
     episode: Res<Episode>,
     arms: Query<&Arm>,
     props: Query<(Entity, &PropBody)>,
     poses: Query<&WorldPose>,
-    mut cameras: Query<(&CameraSensor, &mut CameraFrame)>,
+    mut cameras: Query<(&CameraSensor, &mut CameraFrame), Without<LiveCamera>>,
 ) {
     let changed = studio.built_for.as_ref().is_none_or(|built_for| !Arc::ptr_eq(built_for, &scene.scene));
     let mut problem = if changed { studio.build(&scene.scene, &arms, &props).err() } else { None };
@@ -59,7 +61,7 @@ pub(super) fn draw_cameras(
     let hand = arms.iter().next().and_then(|arm| arm.links.get(arm.tool.link)).and_then(|link| poses.get(*link).ok());
     for (sensor, mut frame) in &mut cameras {
         let config = &sensor.config;
-        if !in_use.contains(&config.name) {
+        if !watched.0 && !in_use.contains(&config.name) {
             continue;
         }
         let mount = match config.mount {

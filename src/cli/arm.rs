@@ -1,16 +1,21 @@
 //! What the verbs for a real arm share: its port, its name, its calibration, and questions to the person at it.
 
 use super::CliError;
+use crate::app::AppError;
+use crate::arm::load_urdf;
 use crate::bus::calibration_file::{ArmCalibration, Role, lerobot_path};
 use crate::bus::discover::{self, PortInfo, Probe};
 use crate::bus::error::BusError;
 use crate::bus::known_arms::{KnownArm, KnownArms};
 use crate::bus::port::ServoPort;
 use crate::bus::registers::{JOINT_IDS, JOINT_NAMES};
+use crate::bus::settings::DriverSettings;
 use crate::bus::state::ArmState;
+use crate::config::{self, ArmConfig};
 use clap::Args;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -173,6 +178,14 @@ pub(super) fn describe_probe(probe: &Probe) -> String {
         (false, count, _) if silent.is_empty() => format!("{count} servos{volts}, but not all of them are STS3215"),
         (false, count, _) => format!("{count} servos{volts}; no answer from {}", silent.join(", ")),
     }
+}
+
+/// Settings of the driver of an SO-100 as its shipped files describe it, with the table it stands on.
+pub(super) fn model_settings() -> Result<DriverSettings, CliError> {
+    let config: ArmConfig = config::load_named("configs/arm", "so100").map_err(AppError::from)?;
+    let home = config::home().map_err(AppError::from)?;
+    let model = load_urdf(&home.join(&config.urdf))?;
+    Ok(DriverSettings::of_arm(&Arc::new(model), &config))
 }
 
 /// Notices of a driver as one line each.

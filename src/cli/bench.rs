@@ -7,13 +7,16 @@ use crate::camera::{CameraSensor, CamerasInUse};
 use crate::headless::Headless;
 use crate::operator::Operator;
 use crate::teleop::TeleopInput;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Options of `etude bench`.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Time for each case, s.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
@@ -23,6 +26,14 @@ pub(super) struct BenchArgs {
     /// Print the figures as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Other things to measure.
+#[derive(Subcommand, Debug)]
+enum Part {
+    /// The servo bus: time of a tick, punctuality, latency from a leader to its follower.
+    #[cfg(unix)]
+    Bus(super::bench_bus::BenchBusArgs),
 }
 
 /// What was measured.
@@ -50,6 +61,10 @@ struct Case {
 }
 
 pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
+    #[cfg(unix)]
+    if let Some(Part::Bus(args)) = &args.part {
+        return super::bench_bus::bench_bus(args);
+    }
     if !(args.seconds.is_finite() && (0.1..=600.0).contains(&args.seconds)) {
         return Err(CliError::Usage(format!("--seconds {}: give a number from 0.1 to 600", args.seconds)));
     }
@@ -191,6 +206,6 @@ fn resident_mib() -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-fn load_average() -> Option<f64> {
+pub(super) fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
 }

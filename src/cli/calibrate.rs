@@ -1,16 +1,17 @@
-//! `etude calibrate`: an arm's middle pose and ranges, guided.
+//! `etude calibrate`: an arm's middle pose and ranges, guided, in the terminal or in a window.
 
-use super::arm::{Answer, Answers, ArmArgs, calibration_file, open_arm, remember, tell, watched};
+use super::arm::{Answer, Answers, ArmArgs, calibration_file, model_settings, open_arm, remember, tell, watched};
 use super::setup_motors::unknown_joint;
 use super::{CliError, say};
-use crate::bus::calibrate::{Recording, Target, home, release, so100_targets, write};
+use crate::bus::calibrate::drift;
 use crate::bus::calibration_check::{ExpectedJoint, check};
-use crate::bus::calibration_file::ArmCalibration;
-use crate::bus::port::ServoPort;
+use crate::bus::calibration_file::{ArmCalibration, Role};
+use crate::bus::calibration_guide::{Guide, Other, Step, View, differences, read_pose};
 use crate::bus::registers::{JOINT_NAMES, RAD_PER_TICK};
-use crate::bus::settings::DriverSettings;
+use crate::bus::settings::JointSettings;
 use clap::Args;
 use std::io::Write;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Options of `etude calibrate`.
@@ -21,16 +22,26 @@ pub(super) struct CalibrateArgs {
     /// Only this joint; the others keep what they have.
     #[arg(long, value_name = "NAME")]
     joint: Option<String>,
+    /// Compare it with the arm on this port, its leader or follower, held in the same pose; it must be calibrated.
+    #[arg(long, value_name = "PORT")]
+    against: Option<String>,
+    /// Name of the other arm's calibration, if it is not known from this computer.
+    #[arg(long, value_name = "NAME", requires = "against")]
+    against_id: Option<String>,
+    /// Calibrate nothing: check the calibration there is.
+    #[arg(long, conflicts_with_all = ["joint", "window"])]
+    check: bool,
+    /// In a window, with the wanted pose shown beside the live arm.
+    #[arg(long)]
+    window: bool,
 }
 
 /// Pause between two readings of all joints.
 const READ_EVERY: Duration = Duration::from_millis(10);
 /// How often the table of ranges is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
-/// A joint that moved through this share of what the model says has been to both ends; more than the checks ask for.
-const BOTH_ENDS: f64 = 0.93;
 
-pub(super) fn calibrate(args: &CalibrateArgs) -> Result<(), CliError> {
+pub(super) fn calibrate(args: &CalibrateArgs, verbose: u8) -> Result<(), CliError> {
     if let Some(joint) = args.joint.as_deref().filter(|joint| !JOINT_NAMES.contains(joint)) {
         return Err(unknown_joint(joint));
     }
@@ -41,47 +52,65 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<(), CliError> {
         )
     })?;
     let file = calibration_file(role, &id)?;
-    // One joint alone belongs into a calibration there is.
-    let before = args.joint.as_ref().map(|_| ArmCalibration::load(&file)).transpose()?;
-    let mut targets = so100_targets();
-    targets.retain(|target| args.joint.as_deref().is_none_or(|joint| joint == target.name));
-    let expected: Vec<ExpectedJoint> = DriverSettings::default().joints.iter().map(ExpectedJoint::of).collect();
-    let expected: Vec<ExpectedJoint> =
-        expected.into_iter().filter(|joint| targets.iter().any(|target| target.name == joint.name)).collect();
-
-    let mut port = open_arm(&args.arm.port)?;
+    // One joint alone belongs into a calibration there is, and only one there is can be checked.
+    let known = match (args.joint.is_some() || args.check, file.exists()) {
+        (false, false) => None,
+        // A spoilt file must not keep anybody from making a new one.
+        (false, true) => ArmCalibration::load(&file).ok(),
+        (true, _) => Some(ArmCalibration::load(&file)?),
+    };
+    let joints = model_settings()?.joints;
+    let other = other_arm(args, role)?;
+    if let (true, Some(known)) = (args.check, &known) {
+        return check_only(args, &joints, known, other);
+    }
+    let port = open_arm(&args.arm.port)?;
+    let mut guide = Guide::new(port, &joints, known, args.joint.as_deref(), other)?;
+    if args.window {
+        return super::calibrate_window::calibrate(guide, &args.arm.port, &file, role, &id, verbose);
+    }
     let answers = Answers::new();
     tell(&format!("Calibrating {} as \"{id}\". The motors let go now: hold the arm.", args.arm.port));
     answers.ask("1. Press Enter when you hold it:")?;
-    release(&mut port, &targets)?;
-    answers.ask(match args.joint.as_deref() {
-        None => {
-            "2. Bring it to its middle pose: base straight ahead, upper arm and forearm halfway between their ends, wrist \
-             straight, gripper half open. Press Enter:"
+    guide.proceed()?;
+    loop {
+        answers.ask(match guide.view().alone {
+            None => {
+                "2. Bring it to its middle pose: base straight ahead, upper arm and forearm halfway between their ends, wrist \
+                 straight, gripper half open. Press Enter:"
+            }
+            Some(_) => "2. Bring the joint to the middle of its range and press Enter:",
+        })?;
+        guide.proceed()?;
+        match guide.view().alone {
+            None => tell("3. Move each joint to both of its ends, wrist_roll excepted; slowly. Press Enter when all are done:"),
+            Some(joint) => tell(&format!("3. Move {joint} to both of its ends, slowly. Press Enter when it is done:")),
         }
-        Some(_) => "2. Bring the joint to the middle of its range and press Enter:",
-    })?;
-    let offsets = home(&mut port, &targets)?;
-    tell("3. Move each joint to both of its ends, wrist_roll excepted; slowly. Press Enter when all are done:");
-    let recorded = record(&mut port, &targets, &offsets, &expected, &answers)?;
+        record(&mut guide, &answers)?;
+        if guide.step() == Step::Compare {
+            answers.ask("4. Hold both arms in the same pose, such as folded at rest, and press Enter:")?;
+            guide.proceed()?;
+        }
+        if !wants_again(&mut guide, &answers)? {
+            break;
+        }
+    }
+    let registers = guide.keep()?;
+    save(&guide, &args.arm.port, &file, role, &id, registers)
+}
 
-    let findings = check(&recorded, &expected);
-    for finding in &findings {
-        tell(&format!("check: {finding}"));
-    }
-    if findings.is_empty() {
-        tell("checks: no range touches the encoder's jump, every range and middle fits the arm's model");
-    } else if answers
-        .ask("Keep it all the same? Type yes, or press Enter to leave everything as it was in the file:")?
-        != "yes"
-    {
-        return Err(CliError::Usage("nothing was saved; run the same command again and mind the checks".into()));
-    }
-    let whole = before.map_or_else(|| recorded.clone(), |before| replaced(before, &recorded));
-    let registers = write(&mut port, &recorded)?;
-    let kept = whole.save(&file)?;
-    remember(&args.arm.port, role, &id)?;
-    for (name, joint) in &recorded.joints {
+/// Saves what was recorded, and says so.
+pub(super) fn save(
+    guide: &Guide,
+    port: &str,
+    file: &Path,
+    role: Role,
+    id: &str,
+    registers: u32,
+) -> Result<(), CliError> {
+    let kept = guide.whole().save(file)?;
+    remember(port, role, id)?;
+    for (name, joint) in &guide.recorded().joints {
         let degrees = (joint.width() * RAD_PER_TICK).to_degrees();
         let (min, max, offset) = (joint.range_min, joint.range_max, joint.homing_offset);
         say(format!("{name}: {min} to {max} ({degrees:.0} degrees), homing offset {offset}"))?;
@@ -90,48 +119,119 @@ pub(super) fn calibrate(args: &CalibrateArgs) -> Result<(), CliError> {
     if let Some(kept) = kept {
         say(format!("the version before: {}", kept.display()))?;
     }
+    tell(&format!("Next: etude doctor --port {port}{}", if role == Role::Leader { " --leader" } else { "" }));
     Ok(())
 }
 
-/// `arm` with the joints of `recorded` in place of its own.
-fn replaced(mut arm: ArmCalibration, recorded: &ArmCalibration) -> ArmCalibration {
-    for (name, joint) in &recorded.joints {
-        match arm.joints.iter_mut().find(|(known, _)| known == name) {
-            Some((_, known)) => *known = *joint,
-            None => arm.joints.push((name.clone(), *joint)),
+/// The arm to compare with, if one was named.
+fn other_arm(args: &CalibrateArgs, role: Role) -> Result<Option<Other>, CliError> {
+    let Some(port) = &args.against else { return Ok(None) };
+    if super::arm::same_file(port, &args.arm.port) {
+        return Err(CliError::Usage(format!("--against {port}: that is the arm itself; name its leader or follower")));
+    }
+    let other = ArmArgs { port: port.clone(), id: args.against_id.clone(), leader: role == Role::Follower };
+    let calibration = other.calibration().map_err(|error| match error {
+        CliError::Usage(_) => CliError::Usage(format!(
+            "--against {port}: which {} this is, is not known; give its name with --against-id NAME, or calibrate it first",
+            if other.leader { "leader" } else { "follower" }
+        )),
+        error => error,
+    })?;
+    Ok(Some(Other { port: open_arm(port)?, calibration }))
+}
+
+/// Asks whether what the checks found is to be done again, kept or left; whether a joint is done again.
+fn wants_again(guide: &mut Guide, answers: &Answers) -> Result<bool, CliError> {
+    for finding in guide.findings() {
+        tell(&format!("check: {finding}"));
+    }
+    if guide.findings().is_empty() {
+        tell("checks: no range touches the encoder's jump, every range and middle fits the arm's model");
+        return Ok(false);
+    }
+    loop {
+        let answer = answers.ask(
+            "Type the name of a joint to do it again alone, yes to keep everything all the same, or press Enter to leave \
+             the file as it was:",
+        )?;
+        match answer.as_str() {
+            "yes" => return Ok(false),
+            "" | "no" | "q" => {
+                return Err(CliError::Usage(
+                    "nothing was saved; run the same command again and mind the checks".into(),
+                ));
+            }
+            joint => match guide.redo(joint) {
+                Ok(()) => return Ok(true),
+                Err(_) => tell(&format!("{joint}: no such joint; the joints are {}", JOINT_NAMES.join(", "))),
+            },
         }
     }
-    arm
 }
 
 /// Records until the person presses Enter and every joint has been moved.
-fn record(
-    port: &mut ServoPort,
-    targets: &[Target],
-    offsets: &[i32],
-    expected: &[ExpectedJoint],
-    answers: &Answers,
-) -> Result<ArmCalibration, CliError> {
-    let mut recording = Recording::new(targets, offsets);
+fn record(guide: &mut Guide, answers: &Answers) -> Result<(), CliError> {
     let mut table = Table { drawn: 0, next: Instant::now(), all_said: false };
     loop {
-        recording.sample(port)?;
-        table.draw(&recording, expected);
+        guide.poll()?;
+        table.draw(guide);
         let ended = match answers.within(READ_EVERY) {
             Answer::Waiting => continue,
             Answer::Line(_) => false,
             Answer::Ended => true,
         };
-        match recording.finish() {
-            Ok(calibration) => return Ok(calibration),
+        match guide.proceed() {
+            Ok(()) => return Ok(()),
             Err(error) if ended => return Err(error.into()),
             Err(error) => {
                 table.drawn = 0;
-                let problem = error.to_string();
-                let problem = problem.strip_prefix("bus settings, ").unwrap_or(&problem);
-                tell(&format!("{problem}. Go on, and press Enter again:"));
+                tell(&format!("{}. Go on, and press Enter again:", reason(&error.to_string())));
             }
         }
+    }
+}
+
+/// What is wrong, without where in the settings.
+pub(super) fn reason(problem: &str) -> &str {
+    problem.strip_prefix("bus settings, ").unwrap_or(problem)
+}
+
+/// Whether the calibration in the file is that of the servos, plausible, and agrees with the other arm's.
+fn check_only(
+    args: &CalibrateArgs,
+    joints: &[JointSettings],
+    known: &ArmCalibration,
+    other: Option<Other>,
+) -> Result<(), CliError> {
+    let mut port = open_arm(&args.arm.port)?;
+    let mut problems = Vec::new();
+    for (joint, register, servo, file) in drift(&mut port, known)? {
+        problems.push(format!(
+            "{joint}: {register} is {servo} in the servo and {file} in the file; the arm was calibrated elsewhere since, or \
+             this is another arm"
+        ));
+    }
+    let expected: Vec<ExpectedJoint> = joints.iter().map(ExpectedJoint::of).collect();
+    problems.extend(check(known, &expected).iter().map(ToString::to_string));
+    if let Some(mut other) = other {
+        Answers::new().ask("Hold both arms in the same pose, such as folded at rest, and press Enter:")?;
+        let mine = read_pose(&mut port, known, joints)?;
+        let theirs = read_pose(&mut other.port, &other.calibration, joints)?;
+        for ((joint, mine), theirs) in joints.iter().zip(&mine).zip(&theirs) {
+            let (mine, theirs) = (mine.to_degrees(), theirs.to_degrees());
+            say(format!("{:<14} {mine:7.1}  other arm {theirs:7.1} degrees", joint.name))?;
+        }
+        problems.extend(differences(joints, &mine, &theirs).iter().map(ToString::to_string));
+    }
+    for problem in &problems {
+        say(problem)?;
+    }
+    match problems.len() {
+        0 => say("the calibration is in the servos, fits the arm's model, and nothing contradicts it"),
+        count => Err(CliError::Usage(format!(
+            "{}: {count} doubts about its calibration; `etude calibrate --joint NAME` does one joint again",
+            args.arm.port
+        ))),
     }
 }
 
@@ -143,45 +243,39 @@ struct Table {
 }
 
 impl Table {
-    fn draw(&mut self, recording: &Recording, expected: &[ExpectedJoint]) {
+    fn draw(&mut self, guide: &Guide) {
         if Instant::now() < self.next {
             return;
         }
         self.next = Instant::now() + DRAW_EVERY;
-        let mut lines = Vec::new();
-        let mut all = true;
-        for ((joint, range), now) in expected.iter().zip(recording.ranges()).zip(&recording.ticks) {
-            let (Some((low, high)), Some(now)) = (range, now) else {
-                all = false;
-                lines.push(format!("   {:<14} no answer", joint.name));
-                continue;
+        let View { joints, .. } = guide.view();
+        let active = || joints.iter().filter(|joint| joint.active);
+        let lines = active().map(|joint| {
+            let (Some((low, high)), Some(now)) = (joint.range, joint.ticks) else {
+                return format!("   {:<14} no answer", joint.name);
             };
-            let moved = f64::from(high - low) * RAD_PER_TICK;
-            let wanted = joint.upper_rad - joint.lower_rad;
-            let word = if joint.full_turn {
-                "turns freely, need not be moved"
-            } else if moved >= BOTH_ENDS * wanted {
-                "both ends reached"
-            } else {
-                all = false;
-                "go on"
+            let word = match (joint.full_turn, joint.done) {
+                (true, _) => "turns freely, need not be moved",
+                (_, true) => "both ends reached",
+                _ => "go on",
             };
-            let (moved, wanted) = (moved.to_degrees(), wanted.to_degrees());
-            lines.push(format!(
+            let (moved, wanted) = (joint.moved_rad.to_degrees(), joint.wanted_rad.to_degrees());
+            format!(
                 "   {:<14} {low:>5} .. {now:>5} .. {high:>5}   {moved:>4.0} of {wanted:>3.0} degrees   {word}",
                 joint.name
-            ));
-        }
+            )
+        });
+        let all = active().all(|joint| joint.done && joint.ticks.is_some());
         if watched() {
             let mut text = String::new();
             if self.drawn > 0 {
                 text.push_str(&format!("\x1b[{}A", self.drawn));
             }
-            for line in &lines {
+            for line in lines {
                 text.push_str(&format!("\r\x1b[K{line}\n"));
             }
             let _ = std::io::stderr().write_all(text.as_bytes());
-            self.drawn = lines.len();
+            self.drawn = active().count();
         } else if all && !self.all_said {
             tell("every joint was at both ends: press Enter");
         }

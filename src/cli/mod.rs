@@ -2,27 +2,42 @@
 
 mod arm;
 mod bench;
+#[cfg(unix)]
+mod bench_bus;
 mod calibrate;
+mod calibrate_window;
+mod cameras;
 mod dataset;
 mod dataset_text;
 mod doctor;
+mod evaluate;
+#[cfg(unix)]
+mod guide;
 mod park;
+mod planar;
 mod ports;
 mod practise;
+mod recipe;
 mod record;
 mod redraw;
 mod replay;
+mod rollout;
 mod run;
 mod setup_motors;
 #[cfg(unix)]
 mod teleoperate;
+mod terminal_keys;
+mod train;
 mod urdf;
 #[cfg(unix)]
 mod virtual_arm;
 
 use crate::app::{AppError, Backend, RunOptions};
+use crate::config::Scene;
+use crate::camera::real::NamedSource;
 use crate::operator::Operator;
 use crate::world::RandomiseChoice;
+use crate::task::expert::{Expert, ExpertSpeed};
 use bevy::log::{Level, LogPlugin};
 use bevy::prelude::App;
 use clap::{Args, Parser, Subcommand};
@@ -57,6 +72,14 @@ enum Verb {
     /// Look at recorded datasets; check, edit and export them.
     #[command(subcommand)]
     Dataset(dataset::DatasetVerb),
+    /// Train a policy on a dataset.
+    Train(train::TrainArgs),
+    /// Judge a policy on unseen starts.
+    Evaluate(evaluate::EvaluateArgs),
+    /// Let a policy drive, in the simulation or a real arm.
+    Rollout(rollout::RolloutArgs),
+    /// Generate, train and evaluate: a result from nothing, by one command.
+    Recipe(recipe::RecipeArgs),
     /// Draw the practice window into a PNG file.
     Screenshot(practise::ScreenshotArgs),
     /// Examine a URDF.
@@ -64,6 +87,8 @@ enum Verb {
     Urdf(urdf::UrdfVerb),
     /// Measure the program's own speed on this machine.
     Bench(bench::BenchArgs),
+    /// List cameras, look through all of them together, and give them names.
+    Cameras(cameras::CamerasArgs),
     /// List serial ports and the arms on them.
     Ports(ports::PortsArgs),
     /// Give new motors their ids, one at a time.
@@ -102,7 +127,8 @@ struct SetUpArgs {
 /// What to simulate.
 #[derive(Args, Clone, Debug)]
 struct WorldArgs {
-    /// Task: a scene in scenes/ (move_t, pick_place, free_play) or a .ron file.
+    /// Task: a scene in scenes/ (move_t, move_t_anywhere, pick_place, sort_by_word, stack, free_play) or a .ron file;
+    /// run and screenshot also know push_t_2d, the published planar Push-T.
     #[arg(long, default_value = "move_t", value_name = "NAME")]
     task: String,
     #[command(flatten)]
@@ -117,9 +143,19 @@ struct WorldArgs {
     /// file with ranges; without it as the scene's own randomise section says.
     #[arg(long, value_name = "GROUPS")]
     randomise: Option<RandomiseChoice>,
+    /// A real camera, or what stands in for one, in place of the simulated one of that name: front=ID of `etude cameras`,
+    /// front=folder:PATH@30, front=file:PATH. With a real arm the cameras bound by `etude cameras bind` are there anyway.
+    #[arg(long = "camera", value_name = "NAME=SOURCE")]
+    real_cameras: Vec<NamedSource>,
     /// Control ticks per second.
     #[arg(long, default_value_t = 30, value_name = "HZ", value_parser = clap::value_parser!(u32).range(1..=1000))]
     control_hz: u32,
+    /// Which scripted expert does the task.
+    #[arg(long, default_value = "place")]
+    expert: Expert,
+    /// Pace of the expert: 0.5 is a practised person's, 1 the fastest at which it fails no more often.
+    #[arg(long, default_value_t = 0.5, value_name = "PACE")]
+    speed: f64,
 }
 
 impl WorldArgs {
@@ -130,7 +166,17 @@ impl WorldArgs {
                 "--randomise: the world of a real arm is what it is; leave the option out".into(),
             ));
         }
+        if !(self.speed.is_finite() && (0.05..=3.0).contains(&self.speed)) {
+            return Err(CliError::Usage(format!("--speed {}: give a number from 0.05 to 3", self.speed)));
+        }
+        if self.task == planar::NAME {
+            return Err(CliError::Usage(
+                "--task push_t_2d: this task is no table with an arm; see it with `etude run` or `etude screenshot`".into(),
+            ));
+        }
         Ok(RunOptions {
+            expert: self.expert,
+            speed: ExpertSpeed(self.speed),
             scene: self.task.clone(),
             arm: if real { "so100".into() } else { self.set_up.arm.clone() },
             urdf: self.set_up.urdf.clone(),
@@ -141,7 +187,39 @@ impl WorldArgs {
             operator,
             backend: self.backend(real)?,
             randomise: self.randomise.clone().unwrap_or_default(),
+            cameras: self.cameras()?,
         })
+    }
+
+    /// Complains where the chosen expert has nothing to do. `others`: what else could be asked for.
+    fn check_expert(&self, scene: &Scene, others: &str) -> Result<(), CliError> {
+        if self.expert.can_do(scene) {
+            return Ok(());
+        }
+        Err(CliError::Usage(if Expert::Place.can_do(scene) {
+            format!("--expert push: \"{}\" is no task for pushing; choose --task move_t, or --expert place", scene.title)
+        } else {
+            format!(
+                "--operator scripted: \"{}\" is a scene with nothing to do; choose --task move_t or pick_place{others}",
+                scene.title
+            )
+        }))
+    }
+
+    /// The real cameras of the run: those given, and with a real arm those bound on this computer.
+    fn cameras(&self) -> Result<Vec<NamedSource>, CliError> {
+        let mut all = self.real_cameras.clone();
+        for (index, named) in all.iter().enumerate() {
+            if all[..index].iter().any(|other| other.name == named.name) {
+                return Err(CliError::Usage(format!("--camera {}: the name is given twice", named.name)));
+            }
+            cameras::check_source(&named.source)?;
+        }
+        if self.is_real() {
+            let bound = cameras::bound()?;
+            all.extend(bound.into_iter().filter(|bound| !self.real_cameras.iter().any(|given| given.name == bound.name)));
+        }
+        Ok(all)
     }
 
     /// Whether a real arm will move.
@@ -185,6 +263,9 @@ pub enum CliError {
     /// An episode could not start.
     #[error(transparent)]
     Start(#[from] crate::headless::StartError),
+    /// A camera cannot be used.
+    #[error(transparent)]
+    Camera(#[from] crate::camera::real::CameraError),
     /// A dataset could not be read or written.
     #[error(transparent)]
     Dataset(#[from] crate::dataset::DatasetError),
@@ -207,6 +288,18 @@ pub enum CliError {
         /// What to do.
         remedy: String,
     },
+    /// A policy could not be evaluated.
+    #[error(transparent)]
+    Evaluate(#[from] crate::evaluate::EvaluateError),
+    /// A policy could not be trained.
+    #[error(transparent)]
+    Train(#[from] crate::policy::train::TrainError),
+    /// The folder of a training run could not be used.
+    #[error(transparent)]
+    Run(#[from] crate::policy::run_folder::RunError),
+    /// A policy could not be opened or written.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::PolicyError),
     /// An option does not fit.
     #[error("{0}")]
     Usage(String),
@@ -241,6 +334,19 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             replay::replay(&args)
         }
+        Verb::Train(args) => {
+            start_logging(cli.verbose);
+            train::train(&args)
+        }
+        Verb::Evaluate(args) => {
+            start_logging(cli.verbose);
+            evaluate::evaluate(&args)
+        }
+        Verb::Rollout(args) => rollout::rollout(&args, cli.verbose),
+        Verb::Recipe(args) => {
+            start_logging(cli.verbose);
+            recipe::recipe(&args)
+        }
         Verb::Dataset(verb) => dataset::run(&verb),
         Verb::Screenshot(args) => practise::screenshot(&args, cli.verbose),
         Verb::Urdf(verb) => urdf::run(&verb),
@@ -248,15 +354,19 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             bench::bench(&args)
         }
+        Verb::Cameras(args) => {
+            start_logging(cli.verbose);
+            cameras::cameras(&args)
+        }
         Verb::Ports(args) => ports::ports(&args),
         Verb::SetupMotors(args) => setup_motors::setup_motors(&args),
-        Verb::Calibrate(args) => calibrate::calibrate(&args),
+        Verb::Calibrate(args) => calibrate::calibrate(&args, cli.verbose),
         Verb::Doctor(args) => doctor::doctor(&args),
         Verb::Park(args) => park::park(&args),
         #[cfg(unix)]
         Verb::Teleoperate(args) => teleoperate::teleoperate(&args),
         #[cfg(unix)]
-        Verb::VirtualArm(args) => virtual_arm::virtual_arm(&args),
+        Verb::VirtualArm(args) => virtual_arm::virtual_arm(&args, cli.verbose),
     }
 }
 
@@ -277,6 +387,11 @@ fn width_x_height(text: &str) -> Option<(u32, u32)> {
     Some((width.parse().ok()?, height.parse().ok()?))
 }
 
+/// JSON of one of our own plain structures, which cannot fail to serialise.
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 /// Writes one line to stdout.
 fn say(line: impl Display) -> Result<(), CliError> {
     writeln!(std::io::stdout(), "{line}")?;
@@ -291,4 +406,15 @@ fn progress_bar(length: u64, unit: &str) -> indicatif::ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn no_option_means_two_things() {
+        Cli::command().debug_assert();
+    }
 }

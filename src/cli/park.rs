@@ -1,9 +1,8 @@
 //! `etude park`: slowly to the rest pose, then limp.
 
-use super::arm::{ArmArgs, notices, open_arm};
+use super::arm::{ArmArgs, model_settings, notices, open_arm};
 use super::{CliError, say};
 use crate::bus::driver::BusDriver;
-use crate::bus::settings::DriverSettings;
 use crate::bus::state::Mode;
 use clap::Args;
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 pub(super) fn park(args: &ParkArgs) -> Result<(), CliError> {
     let calibration = args.arm.calibration()?;
     drop(open_arm(&args.arm.port)?);
-    let settings = DriverSettings::default();
+    let settings = model_settings()?;
     let park_rad: Vec<f64> = settings.joints.iter().map(|joint| joint.park_rad).collect();
     let driver = BusDriver::start(&args.arm.port, None, settings, &calibration)?;
     // Ctrl-C parks as well: it must not drop the arm halfway.

@@ -3,6 +3,7 @@
 use super::arm::{describe_probe, known, same_file};
 use super::{CliError, say};
 use crate::bus::discover::{self, PortInfo, UDEV_RULE_PATH};
+use crate::bus::virtual_bus::registry;
 use clap::Args;
 use serde::Serialize;
 use std::path::Path;
@@ -42,6 +43,8 @@ struct Found {
     /// Ids that answered.
     servo_ids: Vec<u8>,
     voltage_v: Option<f64>,
+    /// What it emulates, if it is a running `etude virtual-arm`.
+    emulated: Option<String>,
     /// What is there, or why it could not be asked, in words.
     what: String,
 }
@@ -52,8 +55,11 @@ pub(super) fn ports(args: &PortsArgs) -> Result<(), CliError> {
         say(format!("{UDEV_RULE_PATH} written"))?;
         return say("now run: sudo udevadm control --reload && sudo udevadm trigger; then plug the arm in again");
     }
+    // Emulated arms are no serial ports to the system, but to everybody else.
+    let virtual_arms = registry::running(&registry::folder());
+    let also: Vec<String> = args.also.iter().cloned().chain(virtual_arms.iter().map(|arm| arm.port.clone())).collect();
     let mut listed = discover::list_ports()?;
-    for path in &args.also {
+    for path in &also {
         if !listed.iter().any(|port| same_file(&port.path, path)) {
             listed.push(PortInfo {
                 path: path.clone(),
@@ -66,13 +72,16 @@ pub(super) fn ports(args: &PortsArgs) -> Result<(), CliError> {
     }
     let mut shown = 0;
     for port in &listed {
-        let asked = args.all || port.usb_id.is_some() || args.also.iter().any(|path| same_file(&port.path, path));
+        let asked = args.all || port.usb_id.is_some() || also.iter().any(|path| same_file(&port.path, path));
         // A PC lists dozens of ports that lead nowhere.
         if !asked && port.path.starts_with("/dev/ttyS") {
             continue;
         }
         shown += 1;
-        let found = examine(port, asked)?;
+        let mut found = examine(port, asked)?;
+        if let Some(arm) = virtual_arms.iter().find(|arm| same_file(&arm.port, &port.path)) {
+            found.emulated = Some(arm.what.clone());
+        }
         if args.json {
             say(serde_json::to_string(&found).unwrap_or_default())?;
         } else {
@@ -83,7 +92,7 @@ pub(super) fn ports(args: &PortsArgs) -> Result<(), CliError> {
         say(
             "no USB serial ports; plug the arm's USB cable in and switch its power on (--all asks the main board's ports)",
         )?;
-        say("without an arm, `etude virtual-arm` emulates one; look at it with `etude ports PORT`")?;
+        say("without an arm, `etude virtual-arm --link arm` emulates one, which is then listed here")?;
     }
     Ok(())
 }
@@ -103,6 +112,7 @@ fn examine(port: &PortInfo, asked: bool) -> Result<Found, CliError> {
         is_arm: None,
         servo_ids: Vec::new(),
         voltage_v: None,
+        emulated: None,
         what: "not asked (--all)".into(),
     };
     if !asked {
@@ -144,5 +154,6 @@ fn describe(found: &Found) -> String {
         }
         _ => String::new(),
     };
-    format!("{}: {arm}{usb}", found.path)
+    let emulated = found.emulated.as_ref().map_or(String::new(), |what| format!("  [emulated: {what}]"));
+    format!("{}: {arm}{usb}{emulated}", found.path)
 }

@@ -6,7 +6,7 @@ use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
 use crate::episode::EpisodePhase;
 use crate::headless::Headless;
 use crate::operator::Operator;
-use crate::task::expert::job_of;
+use crate::task::expert::Expert;
 use crate::ui::camera_rig::View;
 use crate::ui::quality::Quality;
 use crate::ui::screenshot;
@@ -49,6 +49,8 @@ impl Default for PractiseArgs {
 
 /// Options of `etude screenshot`.
 #[derive(Args, Debug)]
+// Its own `--camera` names a camera to look through.
+#[command(mut_arg("real_cameras", |arg| arg.long("given-camera").hide(true)))]
 pub(super) struct ScreenshotArgs {
     #[command(flatten)]
     world: WorldArgs,
@@ -115,7 +117,11 @@ pub(super) fn practise(args: &PractiseArgs, verbose: u8) -> Result<(), CliError>
     }
     let mut run = args.world.options(if args.watch { Operator::Scripted } else { Operator::Human })?;
     let loaded = Loaded::new(&run)?;
-    if args.watch && job_of(&loaded.scene.scene).is_none() {
+    let scene = &loaded.scene.scene;
+    if args.world.expert != Expert::Place {
+        args.world.check_expert(scene, "")?;
+    }
+    if args.watch && !args.world.expert.can_do(scene) {
         run.operator = Operator::Human;
     }
     let options = WindowOptions {
@@ -142,7 +148,7 @@ fn without_window(args: &PractiseArgs, fault: &WindowError) -> Result<(), CliErr
     };
     let mut headless = Headless::new(&args.world.options(Operator::Scripted)?)?;
     let scene = headless.scene();
-    if job_of(&scene).is_none() {
+    if !args.world.expert.can_do(&scene) {
         return Err(CliError::Window(format!("{fault}; {remedy}; \"{}\" has nothing an expert could do", scene.title)));
     }
     eprintln!("etude: {fault}; {remedy}. Here the scripted expert does {}, seed {}:", scene.title, args.seed);
@@ -155,9 +161,16 @@ pub(super) fn screenshot(args: &ScreenshotArgs, verbose: u8) -> Result<(), CliEr
     if !(0.0..=3600.0).contains(&args.at) {
         return Err(CliError::Usage(format!("--at {}: give a number from 0 to 3600 s", args.at)));
     }
+    if args.world.task == super::planar::NAME {
+        let bytes = super::planar::picture(args.seed, args.at, args.size);
+        return screenshot::write(&args.out, &encode_png(&bytes, args.size)?).map_err(CliError::Window);
+    }
     let mut run = args.world.options(Operator::Scripted)?;
     let loaded = Loaded::new(&run)?;
-    if job_of(&loaded.scene.scene).is_none() {
+    if args.world.expert != Expert::Place {
+        args.world.check_expert(&loaded.scene.scene, "")?;
+    }
+    if !args.world.expert.can_do(&loaded.scene.scene) {
         run.operator = Operator::Human;
     }
     if let Some(camera) = &args.camera {
@@ -205,12 +218,18 @@ fn camera_picture(args: &ScreenshotArgs, run: &RunOptions, name: &str) -> Result
     let mut frames = world.query::<(&CameraSensor, &CameraFrame)>();
     let frame = frames.iter(world).find(|(sensor, frame)| sensor.config.name == name && !frame.rgb.is_empty());
     let (_, frame) = frame.ok_or_else(|| CliError::Window(format!("camera {name} drew nothing; -v tells why")))?;
+    let png = encode_png(&frame.rgb, (frame.width, frame.height))?;
+    screenshot::write(&args.out, &png).map_err(CliError::Window)
+}
+
+/// RGB rows as a PNG file.
+fn encode_png(rgb: &[u8], (width, height): (u32, u32)) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, frame.width, frame.height);
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(png::ColorType::Rgb);
-    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(&frame.rgb));
-    written.map_err(|fault| CliError::Window(format!("camera {name}: {fault}")))?;
-    screenshot::write(&args.out, &bytes).map_err(CliError::Window)
+    let written = encoder.write_header().and_then(|mut writer| writer.write_image_data(rgb));
+    written.map_err(|fault| CliError::Window(format!("the picture could not be encoded: {fault}")))?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use crate::episode::EpisodePhase;
 use crate::headless::{EpisodeReport, Headless};
 use crate::operator::Operator;
 use crate::record::{self, CameraWish, Keep, Recorder, SEEDS_END};
-use crate::task::expert::job_of;
 use crate::world::Randomiser;
 use bevy::prelude::Mut;
 use clap::{Args, ValueEnum};
@@ -42,7 +41,7 @@ pub(super) struct RecordArgs {
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     looks: u32,
     /// Cameras to record, by their names in the scene, "none" for none; without it those the dataset has, in a new one
-    /// overview,wrist.
+    /// the real ones if there are any, else overview,wrist.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     cameras: Option<Vec<String>>,
     /// Size of the pictures, such as 96x96; without it as in the dataset, in a new one as the scene says.
@@ -151,14 +150,12 @@ pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
         OperatorArg::Scripted => Operator::Scripted,
     };
     let mut headless = Headless::new(&args.world.options(operator)?)?;
-    let scene = headless.scene();
-    if job_of(&scene).is_none() {
-        return Err(CliError::Usage(format!(
-            "--operator scripted: \"{}\" is a scene with nothing to do; choose --task move_t or pick_place",
-            scene.title
-        )));
+    if args.world.is_real() {
+        super::terminal_keys::add_stop_keys(&mut headless.app);
     }
     check_looks(args, &headless)?;
+    let scene = headless.scene();
+    args.world.check_expert(&scene, "")?;
     let keep = match args.keep {
         KeepArg::Success => Keep::Successes,
         KeepArg::All => Keep::All,
@@ -200,7 +197,10 @@ fn cameras(args: &RecordArgs) -> Result<Vec<CameraWish>, CliError> {
         Some(names) if names == &["none"] => Vec::new(),
         Some(names) => names.clone(),
         None if continued => before.iter().map(|wish| wish.name.clone()).collect(),
-        None => ["overview", "wrist"].map(String::from).to_vec(),
+        None => match args.world.cameras()? {
+            real if real.is_empty() => ["overview", "wrist"].map(String::from).to_vec(),
+            real => real.into_iter().map(|camera| camera.name).collect(),
+        },
     };
     let known = |name: &String| before.iter().find(|wish| wish.name == *name).and_then(|wish| wish.size);
     Ok(names.into_iter().map(|name| CameraWish { size: args.size.or_else(|| known(&name)), name }).collect())
@@ -280,6 +280,9 @@ impl Session<'_> {
         self.bar.finish_and_clear();
         let elapsed_s = started.elapsed().as_secs_f64();
         let lost_pictures = self.recorder().load().lost;
+        for (name, stale, losses) in crate::camera::live::faults(self.headless.app.world_mut()) {
+            eprintln!("etude: camera {name}: {stale} ticks had no fresh picture, lost {losses} times");
+        }
         self.headless.app.world_mut().remove_resource::<Recorder>();
         let after = dataset::open(&self.args.out)?;
         let summary = Summary {

@@ -2,7 +2,7 @@
 
 use super::dataset::{self, Episodes};
 use super::{CliError, SetUpArgs, progress_bar, replay, say};
-use crate::app::{Backend, RunOptions};
+use crate::app::RunOptions;
 use crate::config::Randomise;
 use crate::dataset::schema::CAMERA_PREFIX;
 use crate::dataset::{Dataset, Event};
@@ -158,10 +158,9 @@ fn stage_for<'a>(
         servo: args.set_up.servo.clone(),
         physics: args.set_up.physics.clone(),
         control_hz: source.info().fps,
-        multi_threaded: false,
         operator: Operator::Replay,
-        backend: Backend::Sim,
         randomise: args.randomise.clone(),
+        ..RunOptions::default()
     };
     let (mut headless, ranges) = redraw::open(source, &options)?;
     let recorder = record::open(headless.app.world_mut(), &args.out, &cameras(source), Keep::All)?;

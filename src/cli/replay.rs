@@ -1,7 +1,7 @@
 //! `etude replay`: sends an episode's actions again.
 
 use super::{CliError, SetUpArgs, dataset, say};
-use crate::app::{AppError, Backend, RunOptions, load_scene};
+use crate::app::{AppError, RunOptions, load_scene};
 use crate::config;
 use crate::dataset::Dataset;
 use crate::headless::Headless;
@@ -9,7 +9,7 @@ use crate::joint_units::JointUnits;
 use crate::operator::Operator;
 use crate::replay::{Recording, ReplayReport, ReplayStart, check_joints, replay as play};
 use crate::robot::Arm;
-use crate::world::RandomiseChoice;
+use crate::world::{RandomiseChoice, may_ask};
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -59,10 +59,9 @@ pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
         servo: args.set_up.servo.clone(),
         physics: args.set_up.physics.clone(),
         control_hz: dataset.info().fps,
-        multi_threaded: false,
         operator: Operator::Replay,
-        backend: Backend::Sim,
         randomise: RandomiseChoice::Off,
+        ..RunOptions::default()
     };
     let mut headless = Headless::new(&options)?;
     let world = headless.app.world_mut();
@@ -85,7 +84,7 @@ pub(super) fn scene_of(dataset: &Dataset, episode: usize) -> Result<String, CliE
     let names = config::names_in(&config::home().map_err(AppError::from)?.join("scenes"));
     for name in &names {
         let scene = load_scene(name).map_err(AppError::from)?;
-        if tasks.contains(&scene.scene.instruction) {
+        if tasks.iter().any(|task| may_ask(&scene.scene, task)) {
             return Ok(name.clone());
         }
     }

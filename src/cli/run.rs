@@ -1,9 +1,8 @@
 //! `etude run`: episodes without a window.
 
-use super::{CliError, WorldArgs, progress_bar, say};
+use super::{CliError, WorldArgs, planar, progress_bar, say, to_json};
 use crate::headless::{EpisodeReport, Headless};
 use crate::operator::Operator;
-use crate::task::expert::{ExpertSpeed, job_of};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::time::Instant;
@@ -22,9 +21,6 @@ pub(super) struct RunArgs {
     /// Number of episodes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     episodes: u64,
-    /// Pace of the expert, 1 is normal.
-    #[arg(long, default_value_t = 1.0)]
-    speed: f64,
     /// One JSON line per episode and a summary line.
     #[arg(long)]
     json: bool,
@@ -54,8 +50,9 @@ struct Summary {
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
-    if !(args.speed.is_finite() && (0.05..=3.0).contains(&args.speed)) {
-        return Err(CliError::Usage(format!("--speed {}: give a number from 0.05 to 3", args.speed)));
+    if args.world.task == planar::NAME {
+        let still = matches!(args.operator, OperatorArg::Nobody);
+        return planar::run(args.seed, args.episodes, still, args.json);
     }
     let operator = match args.operator {
         OperatorArg::Scripted => Operator::Scripted,
@@ -63,16 +60,12 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     };
     let mut headless = Headless::new(&args.world.options(operator)?)?;
     let scene = headless.scene();
-    if operator == Operator::Scripted && job_of(&scene).is_none() {
-        return Err(CliError::Usage(format!(
-            "--operator scripted: \"{}\" is a scene with nothing to do; choose --task move_t or pick_place, or --operator \
-             nobody",
-            scene.title
-        )));
+    if operator == Operator::Scripted {
+        args.world.check_expert(&scene, ", or --operator nobody")?;
     }
-    headless.app.insert_resource(ExpertSpeed(args.speed));
     if args.world.is_real() {
-        super::arm::tell("the real arm moves now, as in the simulation; Ctrl-C parks it");
+        super::arm::tell("the real arm moves now, as in the simulation");
+        super::terminal_keys::add_stop_keys(&mut headless.app);
     }
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
     let started = Instant::now();
@@ -123,9 +116,4 @@ fn describe(report: &EpisodeReport) -> String {
     let verdict = if report.success { "done" } else { "failed" };
     let end = if report.success { String::new() } else { format!("  ({})", report.end) };
     format!("seed {:>6}  {verdict:<6}  score {:.3}  {:>5.1} s{end}", report.seed, report.score, report.seconds)
-}
-
-/// JSON of one of our own plain structures, which cannot fail to serialise.
-fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,27 +1,34 @@
-//! `etude teleoperate`: a follower does what a leader does.
+//! `etude teleoperate`: a follower does what a leader does, or what it was shown by hand.
 
-use super::arm::{ArmArgs, load_calibration, notices, open_arm, tell, watched};
-use super::{CliError, say};
+use super::arm::{ArmArgs, load_calibration, model_settings, notices, open_arm, tell, watched};
+use super::terminal_keys::{Key, STOP_HELP, TerminalKeys};
+use super::{CliError, guide, say};
 use crate::bus::calibration_file::{ArmCalibration, Role};
 use crate::bus::driver::BusDriver;
 use crate::bus::follow::{Glide, LeaderMap, gripper_range_rad};
+use crate::bus::realtime;
 use crate::bus::settings::DriverSettings;
 use crate::bus::state::{ArmState, Mode, Pace};
 use crate::bus::virtual_bus::arms;
 use crate::bus::virtual_bus::pty::VirtualArm;
 use clap::Args;
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Options of `etude teleoperate`.
 #[derive(Args, Debug)]
 pub(super) struct TeleoperateArgs {
     /// Serial port of the leader, the arm moved by hand.
-    #[arg(long, value_name = "PORT")]
-    leader: String,
+    #[arg(long, value_name = "PORT", required_unless_present = "guide")]
+    leader: Option<String>,
     /// Serial port of the follower, or sim for a simulated one.
     #[arg(long, value_name = "PORT|sim")]
     follower: String,
+    /// Without a leader: the follower's torque goes off, it is moved by hand, its path is saved in this table (CSV) and
+    /// replayed. A path that is there already is replayed.
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["leader", "leader_id", "mirror", "rotate", "seconds"])]
+    guide: Option<PathBuf>,
     /// Name of the leader's calibration, if it is not known from this computer.
     #[arg(long, value_name = "NAME")]
     leader_id: Option<String>,
@@ -53,13 +60,31 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
     if args.seconds.is_some_and(|seconds| seconds.is_nan() || seconds <= 0.0) {
         return Err(CliError::Usage("--seconds: give a number above 0".into()));
     }
-    let leader_calibration = calibration(&args.leader, args.leader_id.clone(), true)?;
-    drop(open_arm(&args.leader)?);
+    let settings = model_settings()?;
+    if let Some(file) = &args.guide {
+        if args.follower == "sim" {
+            return Err(CliError::Usage(
+                "--guide: nobody can hold the simulated follower; start `etude virtual-arm --sim --link arm`, whose hand you \
+                 are, and give --follower arm"
+                    .into(),
+            ));
+        }
+        let calibration = calibration(&args.follower, args.follower_id.clone(), false)?;
+        return guide::guide(&args.follower, file, settings, &calibration);
+    }
+    let Some(leader_port) = &args.leader else {
+        return Err(CliError::Usage("--leader PORT is needed, or --guide FILE.csv to move the follower by hand".into()));
+    };
+    if super::arm::same_file(leader_port, &args.follower) {
+        return Err(CliError::Usage(format!("--follower {}: that is the leader's port, too", args.follower)));
+    }
+    let leader_calibration = calibration(leader_port, args.leader_id.clone(), true)?;
+    drop(open_arm(leader_port)?);
     // The simulated follower outlives its driver, which parks it.
     let mut simulated = None;
     let (follower_port, follower_calibration) = if args.follower == "sim" {
         let calibration = arms::calibration(0);
-        let arm = VirtualArm::start(super::virtual_arm::simulated(&calibration)?, None)?;
+        let arm = VirtualArm::start(super::virtual_arm::simulated(&calibration, None, 0)?.bus, None)?;
         let path = arm.path().to_string_lossy().into_owned();
         simulated = Some(arm);
         (path, calibration)
@@ -68,7 +93,6 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
         drop(open_arm(&args.follower)?);
         (args.follower.clone(), calibration)
     };
-    let settings = DriverSettings::default();
     let gripper = |calibration| gripper_range_rad(&settings.joints, calibration).unwrap_or((0.0, 1.0));
     let map = LeaderMap {
         mirror: args.mirror,
@@ -76,13 +100,13 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
         leader_gripper_rad: gripper(&leader_calibration),
         follower_gripper_rad: gripper(&follower_calibration),
     };
-    let limp = DriverSettings { powered: false, ..settings.clone() };
-    let leader = BusDriver::start(&args.leader, None, limp, &leader_calibration)?;
+    let limp = DriverSettings { powered: false, floor: None, ..settings.clone() };
+    let leader = BusDriver::start(leader_port, None, limp, &leader_calibration)?;
     let follower = BusDriver::start(&follower_port, None, settings, &follower_calibration)?;
     follower.stop_on_signals()?;
     wait_for(&leader, "leader")?;
     wait_for(&follower, "follower")?;
-    tell("The follower glides to the leader's pose, then follows it. Ctrl-C parks it and ends.");
+    tell(&format!("The follower glides to the leader's pose, then follows it. {STOP_HELP}; q or Ctrl-C parks it and ends."));
     let pace = follow(args, &leader, &follower, &map)?;
     tell("parking the follower");
     follower.stop();
@@ -109,7 +133,7 @@ fn calibration(port: &str, id: Option<String>, leader: bool) -> Result<ArmCalibr
     })
 }
 
-fn wait_for(driver: &BusDriver, which: &str) -> Result<(), CliError> {
+pub(super) fn wait_for(driver: &BusDriver, which: &str) -> Result<(), CliError> {
     let start = Instant::now();
     while start.elapsed() < PATIENCE {
         let state = driver.state();
@@ -129,10 +153,19 @@ fn follow(args: &TeleoperateArgs, leader: &BusDriver, follower: &BusDriver, map:
     let start = Instant::now();
     let mut glide = Glide::from(follower.state().positions_rad());
     let mut met = false;
+    // The way from leader to follower leads through this thread, too.
+    realtime::be_punctual(realtime::DRIVER_PRIORITY);
     let (mut cycle, mut last) = (0, Instant::now());
-    let mut show = Show { next: Instant::now(), told: Vec::new() };
+    let mut show = Show::default();
+    let keys = TerminalKeys::listen();
     while !follower.is_finished() && args.seconds.is_none_or(|seconds| start.elapsed().as_secs_f64() < seconds) {
         let followed = follower.state();
+        match keys.now() {
+            Key::Char(' ' | '\u{1b}') => follower.emergency_stop(),
+            Key::Char('g') if followed.mode == Mode::Stopped => follower.enable()?,
+            Key::Char('q') => break,
+            _ => {}
+        }
         show.state(&followed, &leader.state(), &follower.pace(), glide.has_arrived());
         let Some(led) = leader.wait_newer(cycle, Duration::from_millis(100)) else { continue };
         cycle = led.cycle;
@@ -164,40 +197,70 @@ fn follow(args: &TeleoperateArgs, leader: &BusDriver, follower: &BusDriver, map:
 }
 
 /// What the person sees while it runs.
-struct Show {
-    next: Instant,
-    told: Vec<String>,
+#[derive(Default)]
+pub(super) struct Show {
+    next: Option<Instant>,
+    told: Vec<(String, Instant)>,
 }
+
+/// A notice that is gone and comes back is told again only after this time.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 impl Show {
     fn state(&mut self, follower: &ArmState, leader: &ArmState, pace: &Pace, met: bool) {
-        if Instant::now() < self.next {
+        if !self.is_due() {
             return;
         }
-        self.next = Instant::now() + SHOW_EVERY;
         let mut news: Vec<String> = notices(leader).into_iter().map(|notice| format!("leader: {notice}")).collect();
         news.extend(notices(follower).into_iter().map(|notice| format!("follower: {notice}")));
-        for notice in news.iter().filter(|notice| !self.told.contains(notice)) {
-            tell(&if watched() { format!("\r\x1b[K{notice}") } else { notice.clone() });
+        self.tell(news);
+        let latency = pace.goal.percentile_us(0.5) / 1e3;
+        let doing = if met { "following" } else { "gliding to the leader" };
+        Self::line(follower, doing, &format!("latency {latency:.1} ms"));
+    }
+
+    /// Whether it is time to show something again.
+    pub fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        if self.next.is_some_and(|next| now < next) {
+            return false;
         }
-        self.told = news;
+        self.next = Some(now + SHOW_EVERY);
+        true
+    }
+
+    /// Tells what is new.
+    pub fn tell(&mut self, news: Vec<String>) {
+        let now = Instant::now();
+        for notice in news {
+            match self.told.iter_mut().find(|(told, _)| *told == notice) {
+                Some((_, seen)) => *seen = now,
+                None => {
+                    tell(&if watched() { format!("\r\x1b[K{notice}") } else { notice.clone() });
+                    self.told.push((notice, now));
+                }
+            }
+        }
+        self.told.retain(|(_, seen)| now.duration_since(*seen) < TELL_AGAIN);
+    }
+
+    /// One line about an arm that does `doing` while it follows goals, drawn over and over where a person watches.
+    pub fn line(arm: &ArmState, doing: &str, more: &str) {
         if !watched() {
             return;
         }
-        let doing = match (follower.mode, met) {
-            (Mode::Following, true) => "following",
-            (Mode::Following, false) => "gliding to the leader",
-            (Mode::Enabling, _) => "switching its torque on",
-            (Mode::Holding, _) => "holding still",
-            (Mode::Parking, _) => "parking",
-            (Mode::Stopped, _) => "stopped",
-            (Mode::Limp, _) => "limp",
-            (Mode::Disconnected, _) => "not connected",
+        let doing = match arm.mode {
+            Mode::Following => doing,
+            Mode::Enabling => "switching its torque on",
+            Mode::Holding => "holding still",
+            Mode::Parking => "parking",
+            Mode::Stopped => "STOPPED (g goes on)",
+            Mode::Limp => "limp",
+            Mode::Disconnected => "not connected",
         };
         let degrees: Vec<String> =
-            follower.joints.iter().map(|joint| format!("{:4.0}", joint.position_rad.to_degrees())).collect();
-        let latency = pace.goal.percentile_us(0.5) / 1e3;
-        let _ = write!(std::io::stderr(), "\r\x1b[K{doing}  {}  latency {latency:.1} ms", degrees.join(" "));
+            arm.joints.iter().map(|joint| format!("{:4.0}", joint.position_rad.to_degrees())).collect();
+        let _ = write!(std::io::stderr(), "\r\x1b[K{doing}  {}  {more}", degrees.join(" "));
         let _ = std::io::stderr().flush();
     }
 }

@@ -1,19 +1,26 @@
 //! `etude virtual-arm`: an emulated arm on a serial port of its own, until Ctrl-C.
 
 use super::arm::{Answer, Answers, calibration_file, interruption, tell};
+use super::terminal_keys::may_read_stdin;
 use super::{CliError, say};
 use crate::app::{Loaded, RunOptions};
-use crate::backend::sim::SimPlant;
+use crate::backend::sim::{PropPoses, SimPlant};
 use crate::bus::calibration_file::{ArmCalibration, Role};
 use crate::bus::registers::{JOINT_IDS, JOINT_NAMES, Register};
 use crate::bus::virtual_bus::VirtualBus;
 use crate::bus::virtual_bus::arms::{self, FOLDED_RAD, Hand, MotorBox};
 use crate::bus::virtual_bus::fault::{FaultKind, FaultPlayer, parse_script, random_script};
 use crate::bus::virtual_bus::pty::VirtualArm;
+use crate::bus::virtual_bus::registry;
 use crate::rig::{Rig, RigSetUp};
+use crate::ui::camera_rig::{Orbit, View};
+use crate::ui::virtual_arm::VirtualArmShow;
+use crate::window::stage::{StageArm, StageOptions, perform};
+use crate::world::sample_start;
 use clap::Args;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// Options of `etude virtual-arm`.
@@ -34,6 +41,12 @@ pub(super) struct VirtualArmArgs {
     /// Put the simulated arm behind the servos: gravity, contact, its own weight and links.
     #[arg(long, conflicts_with_all = ["uncalibrated", "new_motors"])]
     sim: bool,
+    /// With the objects of this task on the table: a name in scenes/ or a .ron file.
+    #[arg(long, value_name = "NAME", requires = "sim")]
+    task: Option<String>,
+    /// Show it in a window, where it can be moved by hand, too.
+    #[arg(long, conflicts_with = "new_motors")]
+    window: bool,
     /// A leader: 7.4 V; a hand moves it about until it is told otherwise.
     #[arg(long)]
     leader: bool,
@@ -57,10 +70,10 @@ const MIDDLE_RAD: [f64; 6] = [0.0, 0.0, 0.0, 0.0, 0.0, 0.788];
 /// How often the hand moves the joints.
 const HAND_EVERY: Duration = Duration::from_millis(20);
 
-pub(super) fn virtual_arm(args: &VirtualArmArgs) -> Result<(), CliError> {
+pub(super) fn virtual_arm(args: &VirtualArmArgs, verbose: u8) -> Result<(), CliError> {
     let script = faults(args)?;
     let interrupted = interruption()?;
-    let mut motors = None;
+    let (mut motors, mut simulation) = (None, None);
     let bus = if args.new_motors {
         let (mut motor_box, mut bus) = MotorBox::new();
         motor_box.connect(&mut bus, &[5]);
@@ -69,7 +82,9 @@ pub(super) fn virtual_arm(args: &VirtualArmArgs) -> Result<(), CliError> {
     } else if args.uncalibrated {
         arms::uncalibrated(args.seed)
     } else if args.sim {
-        simulated(&calibration(args)?)?
+        let simulated = simulated(&calibration(args)?, args.task.as_deref(), args.seed)?;
+        simulation = Some((simulated.loaded, simulated.props));
+        simulated.bus
     } else {
         arms::calibrated(&calibration(args)?, None)
     };
@@ -77,61 +92,164 @@ pub(super) fn virtual_arm(args: &VirtualArmArgs) -> Result<(), CliError> {
     let mut bus = bus.with_supply(volts).with_faults(FaultPlayer::new(script, args.seed));
     bus.place(&FOLDED_RAD);
     let arm = VirtualArm::start(bus, args.link.as_deref())?;
+    let _note = registry::register(&registry::folder(), &arm.path(), &what(args));
     say(arm.path().display())?;
     tell(&explain(args, &arm));
-    let mut hand = if args.leader && !args.uncalibrated && !args.sim { Hand::Wave } else { Hand::Still };
-    let (mut stage, mut time_s) = (0, 0.0);
-    let mut answers = listens_to_us().then(Answers::new);
-    let mut last = Instant::now();
-    while !interrupted.load(Ordering::SeqCst) {
-        match answers.as_ref().map_or(Answer::Ended, |answers| answers.within(HAND_EVERY)) {
-            Answer::Line(line) => {
-                stage = 0;
-                match command(&line, &arm, motors.as_mut(), (!args.sim).then_some(&mut hand)) {
+    let hand = if args.leader && !args.uncalibrated { Hand::Wave } else { Hand::Still };
+    let (orders, ordered) = channel();
+    let tending = Tending { arm: &arm, motors, hand: HandAtWork::new(hand), ordered, simulated: args.sim };
+    if !args.window {
+        tending.run(&interrupted);
+        return Ok(());
+    }
+    let (loaded, props) = match simulation {
+        Some(simulation) => simulation,
+        None => (Loaded::new(&RunOptions { scene: "free_play".into(), ..RunOptions::default() })?, PropPoses::default()),
+    };
+    let show = VirtualArmShow::new(arm.bus().clone(), props, orders, interrupted.clone(), &arm.path());
+    let options = StageOptions {
+        title: format!("Etude: {}", arm.path().display()),
+        arms: vec![StageArm { place_m: (0.0, 0.0), wanted: false, words: "" }],
+        props: args.task.is_some(),
+        view: Orbit::of(View::Front),
+        verbose,
+    };
+    std::thread::scope(|scope| {
+        let tended = std::thread::Builder::new().name("hand".into()).spawn_scoped(scope, || tending.run(&interrupted));
+        let shown = tended.map_err(CliError::from).and_then(|_| {
+            perform(&loaded, &options, Box::new(show)).map_err(|fault| {
+                CliError::Window(format!("{fault}; without --window the arm works without a display"))
+            })
+        });
+        // The arm goes with its window.
+        interrupted.store(true, Ordering::SeqCst);
+        shown
+    })
+}
+
+/// A simulated arm behind emulated servos.
+pub(super) struct Simulated {
+    /// Its bus.
+    pub bus: VirtualBus,
+    /// What it is made of.
+    pub loaded: Loaded,
+    /// Where the task's objects are.
+    pub props: PropPoses,
+}
+
+/// An arm whose mechanics are the simulation's, with the objects of `task` on its table, if one is given, placed as `seed` says.
+pub(super) fn simulated(
+    calibration: &ArmCalibration,
+    task: Option<&str>,
+    seed: u64,
+) -> Result<Simulated, CliError> {
+    let scene = task.unwrap_or("free_play").to_owned();
+    let loaded = Loaded::new(&RunOptions { scene, ..RunOptions::default() })?;
+    let mut props = Vec::new();
+    if task.is_some() {
+        let scene = &loaded.scene.scene;
+        let start = sample_start(scene, &loaded.model, seed).map_err(|error| CliError::Usage(error.to_string()))?;
+        props = scene.props.iter().cloned().zip(start.props).collect();
+    }
+    let set_up = RigSetUp { q_rad: FOLDED_RAD.to_vec(), table_friction: Some(TABLE_FRICTION), props };
+    let rig = Rig::new(&loaded, &set_up, |_, _, _| {}).map_err(|error| CliError::Usage(error.to_string()))?;
+    let plant = SimPlant::new(rig, loaded.sim.physics.step_hz);
+    let props = plant.props();
+    let mut bus = arms::calibrated(calibration, Some(Box::new(plant)));
+    bus.place(&FOLDED_RAD);
+    Ok(Simulated { bus, loaded, props })
+}
+
+/// What a virtual arm is, for the list of ports.
+fn what(args: &VirtualArmArgs) -> String {
+    let kind = if args.new_motors {
+        "six new motors"
+    } else if args.leader {
+        "a leader"
+    } else {
+        "a follower"
+    };
+    let more = if args.uncalibrated {
+        ", never calibrated"
+    } else if args.sim {
+        ", simulated"
+    } else {
+        ""
+    };
+    format!("{kind}{more}")
+}
+
+/// The hand that moves limp joints.
+struct HandAtWork {
+    hand: Hand,
+    /// Where it holds the joints, rad; a simulated arm need not be there.
+    held_rad: Option<Vec<f64>>,
+    stage: usize,
+    time_s: f64,
+}
+
+impl HandAtWork {
+    fn new(hand: Hand) -> Self {
+        Self { hand, held_rad: None, stage: 0, time_s: 0.0 }
+    }
+
+    fn step(&mut self, arm: &VirtualArm, dt_s: f64) {
+        let mut bus = arm.bus().lock();
+        // A hand is not strong enough for a joint under torque, and nobody should try.
+        let powered = bus.servos().iter().any(|servo| servo.get(Register::TORQUE_ENABLE) == 1);
+        if self.hand == Hand::Still || powered {
+            if self.held_rad.take().is_some() {
+                bus.hold(None);
+            }
+            return;
+        }
+        let now = || bus.motions().iter().map(|motion| motion.position_rad).collect();
+        let at_rad = self.held_rad.take().unwrap_or_else(now);
+        let next = self.hand.step(&at_rad, dt_s, &mut self.stage, &mut self.time_s);
+        bus.hold(Some(&next));
+        self.held_rad = Some(next);
+        if self.hand == Hand::Still {
+            tell("every joint was at both ends");
+        }
+    }
+}
+
+/// A virtual arm at work: lines typed or ordered by the window are carried out, the hand moves it.
+struct Tending<'a> {
+    arm: &'a VirtualArm,
+    motors: Option<MotorBox>,
+    hand: HandAtWork,
+    ordered: Receiver<String>,
+    simulated: bool,
+}
+
+impl Tending<'_> {
+    fn run(mut self, interrupted: &AtomicBool) {
+        let mut answers = may_read_stdin().then(Answers::new);
+        let mut last = Instant::now();
+        while !interrupted.load(Ordering::SeqCst) {
+            let mut line = self.ordered.try_recv().ok();
+            match answers.as_ref().map_or(Answer::Ended, |answers| answers.within(HAND_EVERY)) {
+                Answer::Line(typed) => line = Some(typed),
+                Answer::Waiting => {}
+                Answer::Ended => {
+                    answers = None;
+                    std::thread::sleep(HAND_EVERY);
+                }
+            }
+            if let Some(line) = line {
+                match command(&line, self.arm, self.motors.as_mut(), &mut self.hand, self.simulated) {
                     Ok(true) => break,
                     Ok(false) => {}
                     Err(complaint) => tell(&complaint),
                 }
             }
-            Answer::Waiting => {}
-            Answer::Ended => {
-                answers = None;
-                std::thread::sleep(HAND_EVERY);
-            }
+            // A hand slower than a person's after the program was stopped for a while.
+            let dt_s = last.elapsed().as_secs_f64().min(0.1);
+            last = Instant::now();
+            self.hand.step(self.arm, dt_s);
         }
-        // A hand slower than a person's after the program was stopped for a while.
-        let dt_s = last.elapsed().as_secs_f64().min(0.1);
-        last = Instant::now();
-        move_by_hand(&arm, &mut hand, dt_s, &mut stage, &mut time_s);
-    }
-    Ok(())
-}
-
-/// An arm whose mechanics are the simulation's.
-pub(super) fn simulated(calibration: &ArmCalibration) -> Result<VirtualBus, CliError> {
-    let loaded = Loaded::new(&RunOptions::default())?;
-    let set_up = RigSetUp { q_rad: FOLDED_RAD.to_vec(), table_friction: Some(TABLE_FRICTION), props: Vec::new() };
-    let rig = Rig::new(&loaded, &set_up, |_, _, _| {}).map_err(|error| CliError::Usage(error.to_string()))?;
-    let plant = SimPlant::new(rig, loaded.sim.physics.step_hz);
-    let mut bus = arms::calibrated(calibration, Some(Box::new(plant)));
-    bus.place(&FOLDED_RAD);
-    Ok(bus)
-}
-
-fn move_by_hand(arm: &VirtualArm, hand: &mut Hand, dt_s: f64, stage: &mut usize, time_s: &mut f64) {
-    if *hand == Hand::Still {
-        return;
-    }
-    let mut bus = arm.bus().lock();
-    // A hand is not strong enough for a joint under torque, and nobody should try.
-    if bus.servos().iter().any(|servo| servo.get(Register::TORQUE_ENABLE) == 1) {
-        return;
-    }
-    let at_rad: Vec<f64> = bus.motions().iter().map(|motion| motion.position_rad).collect();
-    let next = hand.step(&at_rad, dt_s, stage, time_s);
-    bus.place(&next);
-    if *hand == Hand::Still {
-        tell("every joint was at both ends");
+        interrupted.store(true, Ordering::SeqCst);
     }
 }
 
@@ -159,14 +277,6 @@ fn faults(args: &VirtualArmArgs) -> Result<Vec<crate::bus::virtual_bus::fault::F
     let text = std::fs::read_to_string(file)
         .map_err(|error| CliError::Usage(format!("{}: {error}; give a fault script", file.display())))?;
     parse_script(&text).map_err(|problem| CliError::Usage(format!("{}: {problem}", file.display())))
-}
-
-/// Whether stdin may be read: reading it in the background would stop the program.
-fn listens_to_us() -> bool {
-    match rustix::termios::tcgetpgrp(std::io::stdin()) {
-        Ok(foreground) => foreground == rustix::process::getpgrp(),
-        Err(_) => true,
-    }
 }
 
 fn explain(args: &VirtualArmArgs, arm: &VirtualArm) -> String {
@@ -201,7 +311,8 @@ fn command(
     line: &str,
     arm: &VirtualArm,
     motors: Option<&mut MotorBox>,
-    hand: Option<&mut Hand>,
+    hand: &mut HandAtWork,
+    simulated: bool,
 ) -> Result<bool, String> {
     let mut words = line.split_whitespace();
     let first = words.next().unwrap_or_default();
@@ -223,7 +334,10 @@ fn command(
         _ => None,
     };
     if let Some(moves) = moves {
-        *hand.ok_or(format!("{first}: no hand reaches into the simulation (--sim)"))? = moves;
+        if simulated && moves == Hand::Sweep {
+            return Err("sweep: the simulated arm (--sim) has its own weight and a table in the way; move it with pose".into());
+        }
+        (hand.hand, hand.stage) = (moves, 0);
         return Ok(false);
     }
     match first {

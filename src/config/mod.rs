@@ -15,8 +15,8 @@ pub use randomise::{
     LightRange, MassRange, Randomise, SensorRange, ServoRange, StartRange, TableRange, TextureRange, ZeroRange,
 };
 pub use scene::{
-    ArmColours, ArmStart, BackdropColours, Colour, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn,
-    SurfacePattern, Table, TaskConfig, TeeSize,
+    Area, ArmColours, ArmStart, BackdropColours, Colour, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene,
+    Spawn, SurfacePattern, Table, TaskConfig, TeeSize,
 };
 
 use serde::de::DeserializeOwned;
@@ -97,6 +97,12 @@ impl Problems {
             path.push(key.to_string());
             self.first = Some((path, problem.into(), remedy.into()));
         }
+    }
+
+    /// The first problem in words, for values that no file holds.
+    pub fn first(&self) -> Option<String> {
+        let (path, problem, remedy) = self.first.as_ref()?;
+        Some(format!("{}: {problem}; {remedy}", path.join(".")))
     }
 
     /// Checks that a number is finite and inside `low..=high`; `unit` goes into the remedy.

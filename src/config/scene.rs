@@ -69,6 +69,37 @@ pub enum TaskConfig {
         /// How long all conditions must hold, s.
         hold_s: f64,
     },
+    /// Put one block onto another.
+    Stack {
+        /// The prop to move.
+        block: String,
+        /// The prop it goes onto.
+        base: String,
+        /// How long all conditions must hold, s.
+        hold_s: f64,
+    },
+    /// Put what a sentence names where the sentence says; it is drawn with the start from what then is on the table. Every
+    /// prop is a block or a ball and called by its colour, such as `red_block`.
+    SortByWord {
+        /// Where things may go.
+        areas: Vec<Area>,
+        /// Least and greatest number of props that are on the table in an episode.
+        objects: (usize, usize),
+        /// How long all conditions must hold, s.
+        hold_s: f64,
+    },
+}
+
+/// A rectangle on the table in which things shall lie.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Area {
+    /// What a sentence calls it, such as `green area`.
+    pub name: String,
+    /// Its pose.
+    pub pose: Pose2,
+    /// Edge lengths, m.
+    pub size_m: (f64, f64),
 }
 
 /// A pose on the table top.
@@ -363,35 +394,79 @@ impl Validate for Scene {
 }
 
 impl TaskConfig {
-    /// The prop the task is about, and where it shall go.
+    /// The prop the task is about, and where it shall go, where the scene alone says so.
     pub fn block_and_goal(&self) -> Option<(&str, Pose2)> {
         match self {
-            Self::FreePlay => None,
+            Self::FreePlay | Self::Stack { .. } | Self::SortByWord { .. } => None,
             Self::MoveT { block, goal, .. } | Self::PickPlace { block, goal, .. } => Some((block, *goal)),
         }
     }
 
+    /// Places on the table that something shall be brought to, m.
+    pub fn goals_m(&self) -> Vec<(f64, f64)> {
+        match self {
+            Self::SortByWord { areas, .. } => areas.iter().map(|area| (area.pose.x_m, area.pose.y_m)).collect(),
+            _ => self.block_and_goal().map(|(_, goal)| (goal.x_m, goal.y_m)).into_iter().collect(),
+        }
+    }
+
     fn validate(&self, props: &[Prop], problems: &mut Problems) {
-        let Some((block, goal)) = self.block_and_goal() else { return };
-        goal.validate("goal", problems);
-        let Some(prop) = props.iter().find(|prop| prop.name == block) else {
-            problems.report("block", format!("there is no prop \"{block}\""), "name one of the props");
-            return;
+        let find = |key: &str, name: &str, problems: &mut Problems| {
+            let found = props.iter().find(|prop| prop.name == name);
+            if found.is_none() {
+                problems.report(key, format!("there is no prop \"{name}\""), "name one of the props");
+            }
+            found
         };
         match self {
-            Self::MoveT { coverage, hold_s, .. } => {
+            Self::FreePlay => {}
+            Self::MoveT { block, goal, coverage, hold_s } => {
+                goal.validate("goal", problems);
                 problems.range("coverage", *coverage, 0.1, 1.0, "");
                 problems.range("hold_s", *hold_s, 0.0, 60.0, "s");
-                if !matches!(prop.shape, PropShape::Tee(_)) {
+                if find("block", block, problems).is_some_and(|prop| !matches!(prop.shape, PropShape::Tee(_))) {
                     problems.report("block", format!("\"{block}\" is not a T"), "give it the shape Tee");
                 }
             }
-            Self::PickPlace { size_m, hold_s, .. } => {
+            Self::PickPlace { block, goal, size_m, hold_s } => {
+                goal.validate("goal", problems);
                 problems.range("size_m", size_m.0, 0.005, 1.0, "m");
                 problems.range("size_m", size_m.1, 0.005, 1.0, "m");
                 problems.range("hold_s", *hold_s, 0.0, 60.0, "s");
+                find("block", block, problems);
             }
-            Self::FreePlay => {}
+            Self::Stack { block, base, hold_s } => {
+                problems.range("hold_s", *hold_s, 0.0, 60.0, "s");
+                if block == base {
+                    problems.report("base", "it is the block itself", "name another prop");
+                }
+                for (key, name) in [("block", block), ("base", base)] {
+                    if find(key, name, problems).is_some_and(|prop| !matches!(prop.shape, PropShape::Block(..))) {
+                        problems.report(key, format!("\"{name}\" is not a block"), "give it the shape Block");
+                    }
+                }
+            }
+            Self::SortByWord { areas, objects, hold_s } => {
+                problems.range("hold_s", *hold_s, 0.0, 60.0, "s");
+                if !(1 <= objects.0 && objects.0 <= objects.1 && objects.1 <= props.len()) {
+                    let remedy = format!("give two numbers from 1 to {}, the smaller one first", props.len());
+                    problems.report("objects", format!("{} to {} props cannot be there", objects.0, objects.1), remedy);
+                }
+                if areas.is_empty() {
+                    problems.report("areas", "there is none", "give one or two");
+                }
+                for area in areas {
+                    problems.within(&area.name, |p| {
+                        area.pose.validate("pose", p);
+                        p.range("size_m", area.size_m.0, 0.005, 1.0, "m");
+                        p.range("size_m", area.size_m.1, 0.005, 1.0, "m");
+                    });
+                }
+                for prop in props.iter().filter(|prop| prop.noun().is_none()) {
+                    let remedy = "call a block COLOUR_block and a ball COLOUR_ball; a T cannot be sorted";
+                    problems.report("props", format!("\"{}\" is not called what it is", prop.name), remedy);
+                }
+            }
         }
     }
 }
@@ -474,6 +549,17 @@ impl PropShape {
 }
 
 impl Prop {
+    /// Colour and kind by which a sentence calls it, `("red", "block")`; `None` if its name is not made of them.
+    pub fn noun(&self) -> Option<(&str, &str)> {
+        let (colour, kind) = self.name.rsplit_once('_')?;
+        let fits = match self.shape {
+            PropShape::Block(..) => kind == "block",
+            PropShape::Ball(_) => kind == "ball",
+            PropShape::Tee(_) => false,
+        };
+        (fits && !colour.is_empty()).then_some((colour, kind))
+    }
+
     fn validate(&self, problems: &mut Problems) {
         problems.range("mass_kg", self.mass_kg, 0.0005, 5.0, "kg");
         problems.range("friction", self.friction, 0.0, 3.0, "");

@@ -47,5 +47,5 @@ pub use pixels::Image;
 pub use reader::{Dataset, Rows, Window};
 pub use row::{Outcome, Row, RowExtra, Source};
 pub use schema::{CameraSpec, Feature, Info, Spec};
-pub use video::TIME_TOLERANCE_S;
+pub use video::{TIME_TOLERANCE_S, VideoFrames};
 pub use writer::{Event, Saved, Writer, WriterOptions};

@@ -255,6 +255,24 @@ impl Mp4 {
         self.samples.get(i).map_or(0, |s| s.size)
     }
 
+    /// Place in the order of display of each sample, in decoding order.
+    pub(crate) fn places(&self) -> Vec<usize> {
+        let mut places = vec![0; self.samples.len()];
+        for (place, &index) in self.order.iter().enumerate() {
+            if let Some(slot) = places.get_mut(index as usize) {
+                *slot = place;
+            }
+        }
+        places
+    }
+
+    /// Mean rate of the frames, if there are two of them at different times.
+    pub(crate) fn fps(&self) -> Option<f64> {
+        let pts = |index: &u32| self.samples.get(*index as usize).map(|sample| sample.pts);
+        let ticks = pts(self.order.last()?)? - pts(self.order.first()?)?;
+        (ticks > 0).then(|| (self.order.len() - 1) as f64 * f64::from(self.timescale) / ticks as f64)
+    }
+
     /// Whether frames are stored in the order of display, so that a run of them can be copied.
     pub(crate) fn is_in_order(&self) -> bool {
         self.order.iter().enumerate().all(|(i, &o)| i == o as usize)

@@ -5,6 +5,7 @@ use super::error::{DatasetError, Result, guarded};
 use super::h264::H264Decoder;
 use super::mp4::{CodecSetup, Mp4};
 use super::pixels::Image;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A frame further than this from the asked time is a wrong one; LeRobot's own tolerance, seconds.
@@ -111,5 +112,93 @@ impl Video {
                 return Ok(image);
             }
         }
+    }
+}
+
+/// Decoded pictures that may wait for their turn; videos that need more are damaged.
+const MOST_AHEAD: usize = 64;
+
+/// The pictures of an mp4 file (H.264 or AV1) in the order in which they are shown.
+pub struct VideoFrames {
+    video: Video,
+    /// Place in the order of display of each sample, in decoding order.
+    places: Vec<usize>,
+    /// Decoding index of the next sample.
+    next: usize,
+    /// Decoded, but shown later.
+    ahead: BTreeMap<usize, Image>,
+}
+
+impl VideoFrames {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or holds another kind of video.
+    pub fn open(path: &Path) -> Result<Self> {
+        let video = guarded(path, "video", || Video::open(path))?;
+        let places = video.mp4.places();
+        Ok(Self { video, places, next: 0, ahead: BTreeMap::new() })
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.video.len()
+    }
+
+    /// Whether there is no picture.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Width, pixels.
+    pub fn width(&self) -> usize {
+        self.video.mp4.width
+    }
+
+    /// Height, pixels.
+    pub fn height(&self) -> usize {
+        self.video.mp4.height
+    }
+
+    /// Mean rate, pictures per second; 30 where there is only one.
+    pub fn fps(&self) -> f64 {
+        self.video.mp4.fps().unwrap_or(30.0)
+    }
+
+    /// The picture shown at this place. Going forward decodes every picture once.
+    ///
+    /// # Errors
+    /// When there is none, or the video is damaged there.
+    pub fn shown(&mut self, place: usize) -> Result<Image> {
+        let path = self.video.mp4.path().to_path_buf();
+        let fail = |problem: &str| DatasetError::Video { path: path.clone(), frame: place, problem: problem.into() };
+        if place >= self.len() {
+            return Err(fail("there is none"));
+        }
+        if let Some(image) = self.ahead.remove(&place) {
+            return Ok(image);
+        }
+        if self.places[..self.next].contains(&place) {
+            self.ahead.clear();
+            self.next = 0;
+        }
+        self.ahead.retain(|other, _| *other > place);
+        while self.next < self.places.len() {
+            let index = self.next;
+            self.next += 1;
+            let image = self.video.frame(index)?;
+            let shown = self.places[index];
+            if shown == place {
+                return Ok(image);
+            }
+            if shown > place {
+                self.ahead.insert(shown, image);
+                if self.ahead.len() > MOST_AHEAD {
+                    self.ahead.clear();
+                    return Err(fail("its pictures are too far out of order"));
+                }
+            }
+        }
+        Err(fail("it is not in the file"))
     }
 }

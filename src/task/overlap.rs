@@ -3,7 +3,7 @@
 use crate::config::TeeSize;
 
 /// A pose on the table: x (m), y (m), yaw (rad).
-type PlanarPose = (f64, f64, f64);
+pub type PlanarPose = (f64, f64, f64);
 
 /// Share of a T's area that lies inside its outline, 0 to 1. Exact: bar and stem are convex and do not overlap, so the
 /// common area of two Ts is the sum over the four pairs of their parts.

@@ -8,7 +8,8 @@ use crate::config;
 use crate::control::Control;
 use crate::episode::{Episode, EpisodePhase, EpisodeRequests};
 use crate::operator::Operator;
-use crate::task::expert::job_of;
+use crate::rollout::PolicyDriver;
+use crate::task::expert::has_job;
 use crate::world::ActiveScene;
 use bevy::prelude::*;
 use bevy_egui::input::EguiWantsInput;
@@ -225,7 +226,7 @@ fn switch(world: &mut World, index: usize) {
     match load_scene(&name) {
         Ok(scene) => {
             let operator = *world.resource::<Operator>();
-            if operator == Operator::Scripted && job_of(&scene.scene).is_none() {
+            if operator == Operator::Scripted && !has_job(&scene.scene) {
                 world.insert_resource(Operator::Human);
             }
             start(world, Some(scene), None);
@@ -235,7 +236,11 @@ fn switch(world: &mut World, index: usize) {
 }
 
 fn watch_or_take_over(world: &mut World) {
-    if *world.resource::<Operator>() == Operator::Scripted {
+    let operator = *world.resource::<Operator>();
+    if operator == Operator::Human && world.contains_resource::<PolicyDriver>() {
+        world.insert_resource(Operator::Policy);
+        world.resource_mut::<Session>().say("The policy goes on from here");
+    } else if matches!(operator, Operator::Scripted | Operator::Policy) {
         world.insert_resource(Operator::Human);
         let over = matches!(world.resource::<Episode>().phase, EpisodePhase::Done(_) | EpisodePhase::Idle);
         if over {
@@ -245,7 +250,7 @@ fn watch_or_take_over(world: &mut World) {
             session.changed_hands = true;
             session.say("Yours! This attempt is not counted; R starts a fair one");
         }
-    } else if job_of(&world.resource::<ActiveScene>().scene).is_none() {
+    } else if !has_job(&world.resource::<ActiveScene>().scene) {
         let title = world.resource::<ActiveScene>().scene.title.clone();
         world.resource_mut::<Session>().say(format!("{title} has nothing an expert could show; F2 changes the task"));
     } else {

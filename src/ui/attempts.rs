@@ -87,9 +87,15 @@ fn keep_ghosts(book: &mut ScoreBook, task: &str, trace: &Trace, improved: Improv
 fn words(outcome: &Outcome, operator: Operator, improved: Improved, first: bool) -> (String, String, bool) {
     let next = match operator {
         Operator::Human => "R again   ·   N next start",
-        Operator::Scripted | Operator::Nobody | Operator::Replay => "X your turn   ·   N next start   ·   R again",
+        Operator::Scripted | Operator::Nobody | Operator::Replay | Operator::Policy => {
+            "X your turn   ·   N next start   ·   R again"
+        }
     };
-    let who = if operator == Operator::Scripted { "The expert: done" } else { "Done" };
+    let who = match operator {
+        Operator::Scripted => "The expert: done",
+        Operator::Policy => "The policy: done",
+        Operator::Human | Operator::Nobody | Operator::Replay => "Done",
+    };
     let title = match &outcome.reason {
         EndReason::Success => {
             let praise = match (improved.best, first, improved.best_of_seed) {

@@ -10,7 +10,7 @@ use crate::episode::{Episode, EpisodePhase};
 use crate::headless::Headless;
 use crate::operator::Operator;
 use crate::robot::{Arm, ArmLink, WorldPose};
-use crate::task::expert::{ExpertSpeed, job_of};
+use crate::task::expert::{Expert, ExpertSpeed, has_job};
 use crate::trace::{self, Trace};
 use crate::world::{ActiveScene, PropBody};
 use bevy::prelude::*;
@@ -63,7 +63,7 @@ pub struct Ghost {
     pub trace: Option<Trace>,
     /// What there is to know about it, for the panel.
     pub about: String,
-    wanted: Option<(GhostChoice, String, u64, u64, u64)>,
+    wanted: Option<(GhostChoice, String, u64, u64, u64, Expert)>,
     computing: Option<Mutex<Receiver<Result<Trace, String>>>>,
 }
 
@@ -94,7 +94,7 @@ fn choose(
     session: Res<Session>,
     episode: Res<Episode>,
     scene: Option<Res<ActiveScene>>,
-    speed: Res<ExpertSpeed>,
+    (expert, speed): (Res<Expert>, Res<ExpertSpeed>),
     book: Res<Book>,
     options: Res<ExpertOptions>,
     operator: Res<Operator>,
@@ -107,7 +107,7 @@ fn choose(
     };
     // One's own best may change with every attempt, the expert's run does not.
     let attempt = if choice == GhostChoice::Mine { episode.number } else { 0 };
-    let wanted = (choice, scene.name.clone(), episode.seed, attempt, speed.0.to_bits());
+    let wanted = (choice, scene.name.clone(), episode.seed, attempt, speed.0.to_bits(), *expert);
     if episode.phase == EpisodePhase::Idle || ghost.wanted.as_ref() == Some(&wanted) {
         return;
     }
@@ -115,9 +115,15 @@ fn choose(
     match choice {
         GhostChoice::Off => {}
         GhostChoice::Mine => (ghost.trace, ghost.about) = my_best(&book, &scene.name, episode.seed),
-        GhostChoice::Expert if job_of(&scene.scene).is_none() => ghost.about = "no expert for this".into(),
+        GhostChoice::Expert if !has_job(&scene.scene) => ghost.about = "no expert for this".into(),
         GhostChoice::Expert => {
-            let options = RunOptions { scene: scene.name.clone(), operator: Operator::Scripted, ..options.0.clone() };
+            let options = RunOptions {
+                scene: scene.name.clone(),
+                operator: Operator::Scripted,
+                expert: *expert,
+                cameras: Vec::new(),
+                ..options.0.clone()
+            };
             let (sender, receiver) = channel();
             let (seed, scene, speed) = (episode.seed, scene.clone(), *speed);
             let work = move || {

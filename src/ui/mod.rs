@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod attempts;
+pub mod calibration;
 pub mod camera_rig;
 pub mod collision;
 pub mod ghost;
@@ -13,6 +14,8 @@ pub mod quality;
 pub mod screenshot;
 pub mod shapes;
 pub mod theme;
+#[cfg(unix)]
+pub mod virtual_arm;
 pub mod visuals;
 
 use bevy::prelude::*;

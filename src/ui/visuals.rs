@@ -21,6 +21,13 @@ const TABLE_THICKNESS_M: f32 = 0.022;
 #[derive(Component, Clone, Copy, Debug)]
 pub struct Follows(pub Entity);
 
+/// An arm that is drawn translucent, in its own colours mixed with this one: not there but thought of.
+#[derive(Component, Clone, Copy, Debug)]
+pub struct Translucent(pub Color);
+
+/// Opacity of what is translucent.
+const OPACITY: f32 = 0.42;
+
 /// An entity that has its visual.
 #[derive(Component)]
 struct Drawn;
@@ -91,14 +98,18 @@ pub fn colour((r, g, b): (f32, f32, f32)) -> Color {
 fn dress_links(
     mut commands: Commands,
     mut meshes: ResMut<Assets<Mesh>>,
-    arms: Query<&Arm>,
+    arms: Query<(&Arm, Option<&Translucent>)>,
     links: Query<(Entity, &ArmLink), Without<Drawn>>,
 ) {
     for (entity, link) in &links {
-        let Ok(arm) = arms.get(link.arm) else { continue };
+        let Ok((arm, translucent)) = arms.get(link.arm) else { continue };
         commands.entity(entity).insert(Drawn);
         let body = commands.spawn((Follows(entity), Transform::default(), Visibility::default())).id();
         dress_link(&mut commands, &mut meshes, &arm.model, link.index, body, |[r, g, b, _]| {
+            if let Some(Translucent(tint)) = translucent {
+                let colour = Color::srgb(r, g, b).mix(tint, 0.65).with_alpha(OPACITY);
+                return Look { colour, ghost: true, ..default() };
+            }
             // What is black is a servo, with the sheen of moulded plastic; the rest is printed.
             let roughness = if r + g + b < 0.4 { 0.35 } else { 0.55 };
             Look { colour: Color::srgb(r, g, b), roughness, casts: true, ..default() }

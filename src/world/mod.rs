@@ -2,6 +2,7 @@
 
 mod draw;
 mod drawn;
+mod order;
 mod randomiser;
 mod spawn;
 
@@ -9,6 +10,7 @@ pub use draw::{DrawFor, draw_world};
 pub use drawn::{
     Distractor, DrawnCamera, DrawnColours, DrawnFriction, DrawnLight, DrawnTable, DrawnTexture, DrawnWorld,
 };
+pub use order::{Order, Wish, may_ask};
 pub use randomiser::{EpisodeWorld, RandomiseChoice, Randomiser, Worlds, set_up_world};
 pub use spawn::{SpawnError, Start, outward_tilt_rad, pan_axis_m, sample_start};
 

@@ -1,5 +1,6 @@
 //! Where an episode starts: arm and props drawn from the scene's ranges, reproducibly from one seed.
 
+use super::order::{Order, draw_order};
 use crate::arm::{ArmModel, DVec3, IkSettings, IkTarget};
 use crate::config::{Scene, Spawn};
 use bevy_rapier3d::rapier::math::{Pose, Rotation, Vector};
@@ -9,6 +10,10 @@ use thiserror::Error;
 
 /// Draws before a scene is called impossible.
 const ATTEMPTS: usize = 10_000;
+/// Times all props are drawn anew because the first ones leave no place for the others.
+const ARRANGEMENTS: usize = 100;
+/// Where a prop is that is not on the table in an episode: far below it.
+const ABSENT_M: f32 = -5.0;
 
 /// No start could be drawn.
 #[derive(Debug, Error)]
@@ -44,6 +49,10 @@ pub struct Start {
     pub q_rad: Vec<f64>,
     /// Pose of every prop, in the scene's order.
     pub props: Vec<Pose>,
+    /// Which of them are on the table; the others are no part of the episode.
+    pub present: Vec<bool>,
+    /// What the episode asks for.
+    pub order: Order,
 }
 
 /// Draws the start that belongs to `seed`.
@@ -54,13 +63,40 @@ pub fn sample_start(scene: &Scene, model: &ArmModel, seed: u64) -> Result<Start,
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let q_rad = sample_arm(scene, model, &mut rng)?;
     let pan_axis = pan_axis_m(model);
-    let goal = scene.task.block_and_goal().map(|(_, goal)| (goal.x_m, goal.y_m));
+    let (present, order) = draw_order(scene, seed);
+    let mut arranged = None;
+    let mut missing = String::new();
+    for _ in 0..ARRANGEMENTS {
+        match arrange(scene, &present, pan_axis, &mut rng) {
+            Ok(props) => {
+                arranged = Some(props);
+                break;
+            }
+            Err(prop) => missing = prop,
+        }
+        // One prop alone has nothing to blame but its ranges.
+        if scene.props.len() < 2 {
+            break;
+        }
+    }
+    let props = arranged.ok_or_else(|| SpawnError::Prop { scene: scene.title.clone(), prop: missing })?;
+    Ok(Start { q_rad, props, present, order })
+}
+
+/// Draws a place for every prop that is present; the error is the name of the first that found none.
+fn arrange(scene: &Scene, present: &[bool], pan_axis: (f64, f64), rng: &mut ChaCha8Rng) -> Result<Vec<Pose>, String> {
+    let goals = scene.task.goals_m();
+    let attempts = if scene.props.len() > 1 { ATTEMPTS / 10 } else { ATTEMPTS };
     let mut centres: Vec<(f64, f64)> = Vec::new();
     let mut props = Vec::new();
-    for prop in &scene.props {
+    for (prop, present) in scene.props.iter().zip(present) {
+        if !present {
+            props.push(Pose::from_translation(Vector::new(0.0, 0.0, ABSENT_M)));
+            continue;
+        }
         let corners = prop.shape.footprint_m();
-        let found = (0..ATTEMPTS).find_map(|_| {
-            let (x, y, yaw) = draw(&prop.start, &mut rng);
+        let found = (0..attempts).find_map(|_| {
+            let (x, y, yaw) = draw(&prop.start, rng);
             let (sin, cos) = yaw.sin_cos();
             let reachable = corners.iter().all(|(cx, cy)| {
                 let (px, py) = (x + cos * cx - sin * cy - pan_axis.0, y + sin * cx + cos * cy - pan_axis.1);
@@ -68,16 +104,15 @@ pub fn sample_start(scene: &Scene, model: &ArmModel, seed: u64) -> Result<Start,
                 // Behind the pan axis the base is in the way.
                 reach >= prop.start.reach_m.0 && reach <= prop.start.reach_m.1 && py < -0.04
             });
-            let apart = centres.iter().chain(&goal).all(|(ox, oy)| (x - ox).hypot(y - oy) >= prop.start.apart_m);
+            let apart = centres.iter().chain(&goals).all(|(ox, oy)| (x - ox).hypot(y - oy) >= prop.start.apart_m);
             (reachable && apart).then_some((x, y, yaw))
         });
-        let (x, y, yaw) =
-            found.ok_or_else(|| SpawnError::Prop { scene: scene.title.clone(), prop: prop.name.clone() })?;
+        let (x, y, yaw) = found.ok_or_else(|| prop.name.clone())?;
         centres.push((x, y));
         let place = Vector::new(x as f32, y as f32, prop.shape.rest_height_m() as f32);
         props.push(Pose::from_parts(place, Rotation::from_rotation_z(yaw as f32)));
     }
-    Ok(Start { q_rad, props })
+    Ok(props)
 }
 
 /// Tilt of the fingers from straight down that an arm of this reach needs at distance `reach_m` from its pan axis: none

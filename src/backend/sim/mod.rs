@@ -8,7 +8,7 @@ mod shapes;
 
 pub use bristle::Bristles;
 pub use physics::{BodyMotion, Members, Physics, PhysicsBundle, PhysicsError, PhysicsItem, Snapshot};
-pub use plant::SimPlant;
+pub use plant::{PropPoses, SimPlant};
 pub use servo::Servo;
 pub use shapes::{LinkShapes, ShapeError};
 
@@ -147,7 +147,8 @@ fn step(
     }
 }
 
-/// Fills `physics_entity` with a new world: arms standing at the given joint angles, the table, props at the given poses.
+/// Fills `physics_entity` with a new world: arms standing at the given joint angles, the table, props at the given poses
+/// (index in the scene, entity, motion); props that are not named are not there.
 ///
 /// # Errors
 /// [`PhysicsError`] if a shape or joint cannot be simulated.
@@ -155,7 +156,7 @@ pub fn rebuild(
     world: &mut World,
     physics_entity: Entity,
     q_rad: &[f64],
-    prop_poses: &[(Entity, BodyMotion)],
+    prop_poses: &[(usize, Entity, BodyMotion)],
 ) -> Result<(), PhysicsError> {
     let settings = world.resource::<SimSettings>().clone();
     let tick_s = world.resource::<ControlRate>().tick_s();
@@ -191,8 +192,8 @@ pub fn rebuild(
         }
     }
     bundle.add_table(scene.table.centre_m, scene.table.size_m, scene.table.friction);
-    for (index, (entity, motion)) in prop_poses.iter().enumerate() {
-        let prop = &scene.props[index];
+    for (index, entity, motion) in prop_poses {
+        let Some(prop) = scene.props.get(*index) else { continue };
         bundle.add_prop(*entity, &prop.shape, prop.mass_kg, prop.friction, motion.pose);
     }
     world.entity_mut(physics_entity).insert(bundle);

@@ -24,6 +24,8 @@ const ANGULAR_X: usize = 3;
 const ARM: Group = Group::GROUP_1;
 /// Collision group of table and props.
 const WORLD: Group = Group::GROUP_2;
+/// Damping of a ball's spin, 1/s: one that is let go stops within a few centimetres, as a soft one does.
+const BALL_DAMPING_HZ: f32 = 12.0;
 /// A body farther away than this, or one that moves faster than `SANE_SPEED_M_S`, has been thrown by a diverged solver.
 const SANE_DISTANCE_M: f32 = 10.0;
 const SANE_SPEED_M_S: f32 = 50.0;
@@ -289,7 +291,10 @@ impl PhysicsBundle {
     /// Adds a prop at `pose` (of its centre of mass).
     pub fn add_prop(&mut self, entity: Entity, shape: &PropShape, mass_kg: f64, friction: f64, pose: Pose) {
         let bodies = &mut self.bodies.bodies;
-        let body = bodies.insert(RigidBodyBuilder::dynamic().pose(pose).user_data(u128::from(entity.to_bits())));
+        // Nothing else would ever stop a rolling ball: Rapier knows no rolling resistance.
+        let rolling = if matches!(shape, PropShape::Ball(_)) { BALL_DAMPING_HZ } else { 0.0 };
+        let body = RigidBodyBuilder::dynamic().pose(pose).angular_damping(rolling);
+        let body = bodies.insert(body.user_data(u128::from(entity.to_bits())));
         let mass = mass_kg as f32;
         let parts: Vec<(SharedShape, Pose, f32)> = match *shape {
             PropShape::Block(x, y, z) => {
@@ -379,6 +384,11 @@ impl PhysicsItem<'_, '_> {
     pub fn prop_motion(&self, prop: usize) -> BodyMotion {
         let body = &self.bodies.bodies[self.members.props[prop].body];
         BodyMotion { pose: *body.position(), linear_m_s: body.linvel(), angular_rad_s: body.angvel() }
+    }
+
+    /// Number of props.
+    pub fn prop_count(&self) -> usize {
+        self.members.props.len()
     }
 
     /// Whether any arm touches a prop.

@@ -13,6 +13,7 @@ pub mod fault;
 pub mod plant;
 #[cfg(unix)]
 pub mod pty;
+pub mod registry;
 pub mod servo;
 pub mod sim_port;
 
@@ -139,6 +140,15 @@ impl VirtualBus {
         }
         self.sense(0.0);
         self.servos.iter_mut().for_each(VirtualServo::rest);
+    }
+
+    /// A hand holds the limp joints at `pose_rad`, or lets go of them. Joints under torque are not its business.
+    pub fn hold(&mut self, pose_rad: Option<&[f64]>) {
+        if !self.plant.hold(pose_rad)
+            && let Some(pose_rad) = pose_rad
+        {
+            self.place(pose_rad);
+        }
     }
 
     /// Time on the bus, s.

@@ -54,6 +54,12 @@ pub trait ServoPlant: Send {
         0.001
     }
 
+    /// A hand holds the limp joints at a pose, rad, with a person's strength, or lets go. Whether this plant has a hand: if not,
+    /// limp joints are put where the hand would have them.
+    fn hold(&mut self, _pose_rad: Option<&[f64]>) -> bool {
+        false
+    }
+
     /// Move on by `dt_s` under `drives`; `motions` holds the state before and receives the state after. One entry per servo,
     /// in the order the servos were put on the bus.
     fn advance(&mut self, dt_s: f64, drives: &[ServoDrive], motions: &mut [ServoMotion]);

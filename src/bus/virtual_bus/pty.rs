@@ -17,6 +17,7 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use super::VirtualBus;
 use super::sim_port::SharedBus;
 use crate::bus::error::BusError;
+use crate::bus::realtime;
 
 /// Longest nap of the thread, so that the mechanics move and a stop is noticed, ns.
 const NAP_NS: u64 = 2_000_000;
@@ -60,6 +61,8 @@ impl VirtualArm {
         let thread = std::thread::Builder::new()
             .name("virtual arm".to_owned())
             .spawn(move || {
+                // It stands for hardware, which no other program slows down.
+                realtime::be_punctual(realtime::EMULATOR_PRIORITY);
                 while !stopped.load(Ordering::SeqCst) {
                     host.turn();
                 }

@@ -184,17 +184,17 @@ struct Setup {
 #[inline(always)]
 fn setup(t: &Prepared) -> Setup {
     let [a, b, c] = t.v;
-    let edge = |p: ScreenVertex, q: ScreenVertex| (-(q.y - p.y), q.x - p.x);
-    let edges = [edge(b, c), edge(c, a), edge(a, b)];
     let inverse = 1.0 / t.area as f32;
     let (ax, ay) = ((b.x - a.x) as f32, (b.y - a.y) as f32);
     let (bx, by) = ((c.x - a.x) as f32, (c.y - a.y) as f32);
     let (da, db) = (b.depth - a.depth, c.depth - a.depth);
+    let dx = [b.y - c.y, c.y - a.y, a.y - b.y];
+    let dy = [c.x - b.x, a.x - c.x, b.x - a.x];
     Setup {
-        dx: edges.map(|e| e.0),
-        dy: edges.map(|e| e.1),
+        dx,
+        dy,
         // Top edges run to the right (dx = 0, dy > 0), left edges upwards (dx > 0).
-        bias: edges.map(|(dx, dy)| if dx > 0 || (dx == 0 && dy > 0) { 0 } else { -1 }),
+        bias: three!(k => if dx[k] > 0 || (dx[k] == 0 && dy[k] > 0) { 0 } else { -1 }),
         depth_dx: (da * by - db * ay) * inverse,
         depth_dy: (db * ax - da * bx) * inverse,
         depth_min: min(min(a.depth, b.depth), c.depth),

@@ -25,6 +25,17 @@ pub(super) trait F8:
     /// Nearest integer, ties to even, within +-2^31.
     fn round(self) -> Self::I;
 
+    /// The entries of a table at eight places, which are taken modulo its length; that is a power of two.
+    #[inline(always)]
+    fn gather(table: &[f32], at: Self::I) -> Self {
+        let (mut lanes, at) = ([0.0; LANES], at.store());
+        let Some(last) = table.len().checked_sub(1) else { return Self::load(&lanes) };
+        for l in 0..LANES {
+            lanes[l] = table.get(at[l] as usize & last).copied().unwrap_or(0.0);
+        }
+        Self::load(&lanes)
+    }
+
     #[inline(always)]
     fn clamp(self, low: f32, high: f32) -> Self {
         self.min(Self::splat(high)).max(Self::splat(low))
@@ -70,6 +81,17 @@ pub(super) trait I8: Copy + Add<Output = Self> {
     fn pick(self, a: Self::F, b: Self::F) -> Self::F;
     /// The sign bits as a number, lane 0 lowest.
     fn bits(self) -> u32;
+
+    /// The same as [`F8::gather`] for integers.
+    #[inline(always)]
+    fn gather(table: &[i32], at: Self) -> Self {
+        let (mut lanes, at) = ([0; LANES], at.store());
+        let Some(last) = table.len().checked_sub(1) else { return Self::load(&lanes) };
+        for l in 0..LANES {
+            lanes[l] = table.get(at[l] as usize & last).copied().unwrap_or(0);
+        }
+        Self::load(&lanes)
+    }
 
     /// `mask ? a : b` for integers.
     #[inline(always)]
@@ -175,6 +197,10 @@ mod tests {
         out.extend(i.store().map(|i| i as u32));
         out.extend(i.to_f().store().map(f32::to_bits));
         out.push(less.bits());
+        let table: [f32; 16] = std::array::from_fn(|k| a[k % LANES] * k as f32);
+        out.extend(V::gather(&table, (x + y).round()).store().map(f32::to_bits));
+        let table: [i32; 4] = std::array::from_fn(|k| a[k] as i32 ^ 5);
+        out.extend(V::I::gather(&table, (x + y).round()).store().map(|i| i as u32));
     }
 
     #[inline(always)]

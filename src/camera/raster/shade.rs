@@ -9,8 +9,10 @@ use bevy::math::Vec3;
 
 /// Pixels of a row that are shaded together.
 pub(super) const ROW: usize = LANES;
-/// Most jobs such a row can give: four parts each.
-const MAX_JOBS: usize = 4 * ROW;
+/// Most jobs that wait: what a row can give, four parts a pixel, and those left over from the rows before.
+const MAX_JOBS: usize = 5 * ROW;
+/// Linear RGB of the pixels of a tile, row by row.
+pub(super) type TileLight = [[f32; ROW * ROW]; 3];
 /// Triangles with less than this area (twice, in square subpixels) are shaded flat.
 const FLAT_AREA: f32 = 256.0;
 
@@ -130,21 +132,41 @@ impl Jobs {
         self.gloss[i] = item.gloss;
     }
 
-    /// Shades all jobs, adds them to the pixels of the row and empties the list.
+    /// Shades jobs, eight at a time, and adds them to their pixels. Fewer than eight wait for company from the next rows,
+    /// unless this is the `last`.
     #[inline(always)]
     pub fn shade<V: F8>(
         &mut self,
         lit: &LitScene,
         camera: &Pinhole,
-        row: &mut [[f32; ROW]; 3],
+        tile: &mut TileLight,
+        last: bool,
         mut reached: Option<&mut Reached>,
     ) {
         let mut start = 0;
-        while start < self.len {
-            self.shade_eight::<V>(start, lit, camera, row, reached.as_deref_mut());
+        while start + LANES <= self.len || (last && start < self.len) {
+            self.shade_eight::<V>(start, lit, camera, tile, reached.as_deref_mut());
             start += LANES;
         }
-        self.len = 0;
+        let left = self.len.saturating_sub(start);
+        if start > 0 && left > 0 {
+            self.move_down(start);
+        }
+        self.len = left;
+    }
+
+    /// Moves the eight jobs from `start` on to the front of the list.
+    #[inline(always)]
+    fn move_down(&mut self, start: usize) {
+        let start = start.min(MAX_JOBS - LANES);
+        self.pixel.copy_within(start..start + LANES, 0);
+        for list in [&mut self.weight, &mut self.x, &mut self.y, &mut self.depth, &mut self.gloss] {
+            list.copy_within(start..start + LANES, 0);
+        }
+        for k in 0..3 {
+            self.normal[k].copy_within(start..start + LANES, 0);
+            self.colour[k].copy_within(start..start + LANES, 0);
+        }
     }
 
     #[inline(always)]
@@ -153,7 +175,7 @@ impl Jobs {
         start: usize,
         lit: &LitScene,
         camera: &Pinhole,
-        row: &mut [[f32; ROW]; 3],
+        tile: &mut TileLight,
         reached: Option<&mut Reached>,
     ) {
         let start = start.min(MAX_JOBS - LANES);
@@ -171,9 +193,9 @@ impl Jobs {
         let light = batch.shade(lit, camera, reached);
         let colour: [[f32; LANES]; 3] = three!(k => (light[k] * weight).store());
         for l in 0..count {
-            let pixel = self.pixel[start + l] as usize & (ROW - 1);
+            let pixel = self.pixel[start + l] as usize & (ROW * ROW - 1);
             for k in 0..3 {
-                row[k][pixel] += colour[k][l];
+                tile[k][pixel] += colour[k][l];
             }
         }
     }

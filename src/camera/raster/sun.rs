@@ -124,7 +124,8 @@ pub struct LitScene {
     still_cell_max: Vec<f32>,
     still_cell_min: Vec<f32>,
     /// The same over the cell and its eight neighbours, which the soft edge can reach.
-    reach: Vec<[f32; 2]>,
+    reach_near: Vec<f32>,
+    reach_far: Vec<f32>,
     /// Cells that moving things touched this tick.
     touched: Vec<bool>,
     /// Cells whose shadows may differ from those of the static things alone.
@@ -196,7 +197,8 @@ impl LitScene {
             cells.clear();
             cells.resize(CELLS * CELLS, value);
         }
-        self.reach.resize(CELLS * CELLS, [EMPTY; 2]);
+        self.reach_near.resize(CELLS * CELLS, EMPTY);
+        self.reach_far.resize(CELLS * CELLS, EMPTY);
         for flags in [&mut self.touched, &mut self.changed] {
             flags.clear();
             flags.resize(CELLS * CELLS, false);
@@ -252,19 +254,20 @@ impl LitScene {
             return V::splat(1.0);
         }
         let (u, v) = (u.clamp(3.0, LIMIT), v.clamp(3.0, LIMIT));
-        let cell = v.floor().sra::<CELL_SHIFT>().shl::<CELLS_SHIFT>().or(u.floor().sra::<CELL_SHIFT>()).store();
-        let threshold = (w + V::splat(BIAS_M)).store();
-        let mut visible = [1f32; LANES];
+        let cell = v.floor().sra::<CELL_SHIFT>().shl::<CELLS_SHIFT>().or(u.floor().sra::<CELL_SHIFT>());
+        let threshold = w + V::splat(BIAS_M);
         // Most points are answered by their cell: nothing near enough to the sun to matter, or full shade.
-        let mut edge = 0u32;
+        open &= threshold.lt(V::gather(&self.reach_near, cell)).bits();
+        if open == 0 {
+            return V::splat(1.0);
+        }
+        let full = threshold.lt(V::gather(&self.reach_far, cell)).bits();
+        let threshold = threshold.store();
+        let mut visible = [1f32; LANES];
+        let mut edge = open & !full;
         while open != 0 {
-            let l = open.trailing_zeros() as usize & (LANES - 1);
+            visible[open.trailing_zeros() as usize & (LANES - 1)] = 0.0;
             open &= open - 1;
-            let [nearest, farthest] = self.reach[cell[l] as usize & (CELLS * CELLS - 1)];
-            if nearest > threshold[l] {
-                visible[l] = 0.0;
-                edge |= u32::from(farthest <= threshold[l]) << l;
-            }
         }
         if edge != 0 {
             let x16 = (u * V::splat(16.0) - V::splat(8.0)).floor().store();
@@ -305,18 +308,13 @@ impl LitScene {
         let u = ((x_m - V::splat(self.contact_origin[0])) * per_m - half).clamp(0.0, LIMIT);
         let v = ((y_m - V::splat(self.contact_origin[1])) * per_m - half).clamp(0.0, LIMIT);
         let (i, j) = (u.floor(), v.floor());
-        let at = j.shl::<CONTACT_SHIFT>().or(i).store();
-        let mut corners = [[0f32; LANES]; 4];
-        for l in 0..LANES {
-            if let Some(c) = self.contact.get(at[l] as usize..at[l] as usize + CONTACT_CELLS + 2) {
-                corners[0][l] = c[0];
-                corners[1][l] = c[1];
-                corners[2][l] = c[CONTACT_CELLS];
-                corners[3][l] = c[CONTACT_CELLS + 1];
-            }
-        }
-        let [a, b] = [V::load(&corners[0]), V::load(&corners[1])];
-        let [c, d] = [V::load(&corners[2]), V::load(&corners[3])];
+        let at = j.shl::<CONTACT_SHIFT>().or(i);
+        let corner = [0, 1, CONTACT_CELLS, CONTACT_CELLS + 1];
+        let [a, b] = [V::gather(&self.contact, at), V::gather(&self.contact, at + V::I::splat(corner[1] as i32))];
+        let [c, d] = [
+            V::gather(&self.contact, at + V::I::splat(corner[2] as i32)),
+            V::gather(&self.contact, at + V::I::splat(corner[3] as i32)),
+        ];
         let (fu, fv) = (u - i.to_f(), v - j.to_f());
         a.mix(b, fu).mix(c.mix(d, fu), fv)
     }
@@ -355,7 +353,8 @@ impl LitScene {
             place_mesh::<V>(mesh, placed, &self.frame, self.origin, self.texels_per_m, &mut self.vertices);
             list_visible::<1>(mesh, &self.vertices, SIDE, SIDE, &mut self.visible);
             for &number in &self.visible {
-                let [a, b, c] = mesh.triangles[number as usize].map(|v| self.vertices[v as usize]);
+                let t = mesh.triangles[number as usize];
+                let [a, b, c] = three!(k => self.vertices[t[k] as usize]);
                 let Some(p) = prepare::<1>(SIDE, SIDE, a, b, c) else { continue };
                 let e = p.extent;
                 for row in e.y0 as usize / CELL..=e.y1 as usize / CELL {
@@ -418,7 +417,7 @@ impl LitScene {
     /// Spreads the cells' extremes and the contact shade to their neighbours.
     #[inline(always)]
     fn spread(&mut self) {
-        spread_cells(&self.cell_max, &self.cell_min, &mut self.reach);
+        spread_cells(&self.cell_max, &self.cell_min, &mut self.reach_near, &mut self.reach_far);
         let once = smooth(&self.splat);
         self.contact = smooth(&once);
     }
@@ -487,7 +486,7 @@ fn moving_body<V: F8>(map: &mut LitScene) {
 
 /// Combines every cell with its eight neighbours (cells beyond the rim count as the rim).
 #[inline(always)]
-fn spread_cells(nearest: &[f32], farthest: &[f32], to: &mut [[f32; 2]]) {
+fn spread_cells(nearest: &[f32], farthest: &[f32], near: &mut [f32], far: &mut [f32]) {
     // One more column on each side repeats the rim.
     let (mut high, mut low) = ([0f32; CELLS + 2], [0f32; CELLS + 2]);
     for y in 0..CELLS {
@@ -500,8 +499,10 @@ fn spread_cells(nearest: &[f32], farthest: &[f32], to: &mut [[f32; 2]]) {
         }
         (high[0], high[CELLS + 1]) = (high[1], high[CELLS]);
         (low[0], low[CELLS + 1]) = (low[1], low[CELLS]);
-        for (x, cell) in to[y * CELLS..][..CELLS].iter_mut().enumerate() {
-            *cell = [max(max(high[x], high[x + 1]), high[x + 2]), min(min(low[x], low[x + 1]), low[x + 2])];
+        let (near, far) = (&mut near[y * CELLS..][..CELLS], &mut far[y * CELLS..][..CELLS]);
+        for x in 0..CELLS {
+            near[x] = max(max(high[x], high[x + 1]), high[x + 2]);
+            far[x] = min(min(low[x], low[x + 1]), low[x + 2]);
         }
     }
 }

@@ -177,7 +177,7 @@ pub(super) fn list_visible<const SAMPLES: usize>(
     out.resize(mesh.triangles.len() + 1, 0);
     let mut count = 0;
     for (number, t) in mesh.triangles.iter().enumerate() {
-        let [a, b, c] = t.map(|v| vertices[v as usize]);
+        let [a, b, c] = three!(k => vertices[t[k] as usize]);
         out[count] = number as u32;
         count += usize::from(may_cover::<SAMPLES>(width, height, a, b, c) | needs_clipping(a, b, c));
     }

@@ -10,7 +10,7 @@ use super::ground::Reached;
 use super::lanes::{F8, I8, LANES, three, wide_vectors};
 use super::lens::Lens;
 use super::model::{CameraModel, Pinhole};
-use super::shade::{Batch, Jobs, ROW, TriangleShade};
+use super::shade::{Batch, Jobs, ROW, TileLight, TriangleShade};
 use super::sun::LitScene;
 use super::tone::ToneCurve;
 use super::vertex::{ClippedVertex, NEAR_M, clip_triangle, list_visible, needs_clipping, project_mesh};
@@ -243,22 +243,31 @@ impl CameraView {
         }
         let Drawn { item, triangle } = self.drawn[id as usize];
         let shade = if item & CLIPPED != 0 {
-            let corners = self.clipped[triangle as usize];
-            TriangleShade::new(corners.map(|c| c.screen), corners.map(|c| c.normal), item & !CLIPPED)
+            let c = self.clipped[triangle as usize];
+            TriangleShade::new(three!(k => c[k].screen), three!(k => c[k].normal), item & !CLIPPED)
         } else {
             let it = &lit.items[item as usize];
             let start = self.starts[item as usize];
-            let v = it.mesh.triangles[triangle as usize].map(|v| self.vertices[start + v as usize]);
-            let n = it.mesh.normals[triangle as usize].map(|n| it.placed.normal(n));
-            TriangleShade::new(v, n, item)
+            let (t, n) = (it.mesh.triangles[triangle as usize], &it.mesh.normals[triangle as usize]);
+            let v = three!(k => self.vertices[start + t[k] as usize]);
+            TriangleShade::new(v, three!(k => it.placed.normal(n[k])), item)
         };
         self.shades[id as usize] = shade;
         shade
     }
 
-    /// Sorts the samples of eight pixels; parts of pixels become jobs. `counts` has a bit for each pixel in the picture.
+    /// Sorts the samples of eight pixels; parts of pixels become jobs. `first` is the number of the first pixel in its tile;
+    /// `counts` has a bit for each pixel in the picture.
     #[inline(always)]
-    fn collect<V: F8>(&mut self, lit: &LitScene, x: usize, y: usize, counts: u32, jobs: &mut Jobs) -> Content<V> {
+    fn collect<V: F8>(
+        &mut self,
+        lit: &LitScene,
+        x: usize,
+        y: usize,
+        first: usize,
+        counts: u32,
+        jobs: &mut Jobs,
+    ) -> Content<V> {
         let mut ground = [0f32; LANES];
         let at = self.buffer.index::<SAMPLES>(x, y);
         let mut ids = [NO_TRIANGLE; LANES * SAMPLES];
@@ -308,7 +317,7 @@ impl CameraView {
             let [p, q, r, t] = four(&depths, at & !(SAMPLES - 1));
             let depth = if whole { ((p + q) + (r + t)) * 0.25 } else { depths[at] };
             let weight = f32::from(part.count) * 0.25;
-            jobs.push(lit, &shade, pixel, weight, x as f32 + pixel as f32 + dx, y as f32 + dy, depth);
+            jobs.push(lit, &shade, first + pixel, weight, x as f32 + pixel as f32 + dx, y as f32 + dy, depth);
         }
         Content::Parts(ground)
     }
@@ -329,28 +338,42 @@ impl CameraView {
         let counts = (1u32 << columns) - 1;
         let only_ground = self.touched[tile] == Touch::Ground;
         let mut jobs = Jobs::new();
-        for y in y0..(y0 + TILE).min(camera.height) {
+        let mut tile_light: TileLight = [[0.0; TILE * TILE]; 3];
+        let rows = TILE.min(camera.height - y0);
+        for row in 0..rows {
+            let y = y0 + row;
             let content = match only_ground {
                 true => Content::Ground,
-                false => self.collect::<V>(lit, x, y, counts, &mut jobs),
+                false => self.collect::<V>(lit, x, y, row * ROW, counts, &mut jobs),
             };
             let light = match content {
                 Content::Ground => lit.ground.shade::<V>(lit, camera, x, y, counts, reached.as_deref_mut()),
                 Content::Surface(batch) => batch.shade(lit, camera, reached.as_deref_mut()),
                 Content::Parts(share) => {
-                    let mut row = [[0f32; ROW]; 3];
                     let share = V::load(&share);
                     let wanted = V::splat(0.0).lt(share).bits() & counts;
                     if wanted != 0 {
                         let ground = lit.ground.shade::<V>(lit, camera, x, y, wanted, reached.as_deref_mut());
-                        row = three!(k => (ground[k] * share).store());
+                        three!(k => ground[k] * share)
+                    } else {
+                        [V::splat(0.0); 3]
                     }
-                    jobs.shade::<V>(lit, camera, &mut row, reached.as_deref_mut());
-                    three!(k => V::load(&row[k]))
                 }
             };
+            for k in 0..3 {
+                tile_light[k][row * ROW..][..ROW].copy_from_slice(&light[k].store());
+            }
+            // Parts of pixels come on top of what their row shows of the ground.
+            jobs.shade::<V>(lit, camera, &mut tile_light, row + 1 == rows, reached.as_deref_mut());
+        }
+        for row in 0..rows {
+            let light: [V; 3] = three!(k => {
+                let mut eight = [0f32; LANES];
+                eight.copy_from_slice(&tile_light[k][row * ROW..][..ROW]);
+                V::load(&eight)
+            });
             let [red, green, blue] = three!(k => curve.bytes(light[k]));
-            let at = (y * camera.width + x) * 3;
+            let at = ((y0 + row) * camera.width + x) * 3;
             for (l, pixel) in rgb[at..at + columns * 3].chunks_exact_mut(3).enumerate() {
                 pixel.copy_from_slice(&[red[l], green[l], blue[l]]);
             }
@@ -402,7 +425,8 @@ fn prepare_parts_body<V: F8>(view: &mut CameraView, lit: &LitScene, camera: &Pin
         let mut visible = std::mem::take(&mut view.visible);
         list_visible::<SAMPLES>(&item.mesh, &view.vertices[start..], camera.width, camera.height, &mut visible);
         for &triangle in &visible {
-            let v = item.mesh.triangles[triangle as usize].map(|v| view.vertices[start + v as usize]);
+            let t = item.mesh.triangles[triangle as usize];
+            let v = three!(k => view.vertices[start + t[k] as usize]);
             if needs_clipping(v[0], v[1], v[2]) {
                 view.note_clipped(lit, camera, i, triangle as usize);
             } else {

@@ -20,7 +20,7 @@ const KEPT: usize = 48;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Texture {
     /// Each entry holds the texel, its right, its lower and its lower right neighbour, lowest byte first.
-    levels: Vec<Vec<u32>>,
+    levels: Vec<Vec<i32>>,
 }
 
 /// A texture with what it was made from.
@@ -80,7 +80,7 @@ impl Texture {
             let at = |x: usize, y: usize| u32::from(texels[y % side * side + x % side]);
             let four = |i: usize| {
                 let (x, y) = (i % side, i / side);
-                at(x, y) | at(x + 1, y) << 8 | at(x, y + 1) << 16 | at(x + 1, y + 1) << 24
+                (at(x, y) | at(x + 1, y) << 8 | at(x, y + 1) << 16 | at(x + 1, y + 1) << 24) as i32
             };
             (0..texels.len()).map(four).collect()
         });
@@ -107,20 +107,15 @@ impl Texture {
 
     #[inline(always)]
     fn bilinear<V: F8>(&self, level: usize, x_m: V, y_m: V) -> V {
-        let texels = &self.levels[level][..];
         let shift = 9 - level as u32;
-        let mask = V::I::splat((1i32 << shift) - 1);
+        let (mask, side) = (V::I::splat((1i32 << shift) - 1), V::splat((1u32 << shift) as f32));
         let per_m = V::splat(TEXELS_PER_M / (1u32 << level) as f32);
         let (u, v) = ((x_m * per_m).clamp(-1e6, 1e6) - V::splat(0.5), (y_m * per_m).clamp(-1e6, 1e6) - V::splat(0.5));
         let (i, j) = (u.floor(), v.floor());
         let (fu, fv) = (u - i.to_f(), v - j.to_f());
-        let (column, row) = (i.and(mask).store(), j.and(mask).store());
-        let last = texels.len() - 1;
-        let mut four = [0i32; LANES];
-        for l in 0..LANES {
-            four[l] = texels[((row[l] << shift) | column[l]) as usize & last] as i32;
-        }
-        let (four, byte) = (V::I::load(&four), V::I::splat(255));
+        // Whole numbers far below 2^24: the product and the sum are exact.
+        let at = (j.and(mask).to_f() * side + i.and(mask).to_f()).round();
+        let (four, byte) = (V::I::gather(&self.levels[level], at), V::I::splat(255));
         let (a, b) = (four.and(byte).to_f(), four.sra::<8>().and(byte).to_f());
         let (c, d) = (four.sra::<16>().and(byte).to_f(), four.sra::<24>().and(byte).to_f());
         let (upper, lower) = (a.mix(b, fu), c.mix(d, fu));

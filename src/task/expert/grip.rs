@@ -17,6 +17,8 @@ const CLOSED_ON_25MM_RAD: f64 = 0.126;
 const JAW_RAD_PER_M: f64 = 13.7;
 /// Where the fixed finger's pad stands beside the tool point, m.
 const FIXED_PAD_M: f64 = 0.0094;
+/// A hand that cannot be turned as wanted goes on if it can be this near to where it is wanted, m.
+const MAKESHIFT_M: f64 = 0.002;
 /// Length that weighs as much as one radian when pose errors are added, m.
 const METRES_PER_RADIAN: f64 = 0.045;
 
@@ -43,7 +45,28 @@ pub struct GripJob {
     pub release_within_m: f64,
     /// It counts as placed, and is left alone, while its pose error is below this.
     pub placed_within_m: f64,
+    /// Height of what it is put onto; 0 for the table.
+    pub support_m: f64,
+    /// In how many ways, evenly spread over a turn, it may lie on the goal.
+    pub goal_symmetry: u32,
+    /// From which side it is gripped.
+    pub side: GripSide,
 }
+
+/// How the hand chooses among the sides from which it may grip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GripSide {
+    /// The one whose wrist roll at the object is nearest to a quarter turn: the choice depends on the object alone.
+    QuarterTurn,
+    /// The one that turns the wrist least on the way to the object and, weighed half as much again, to the goal: needed
+    /// where objects may lie in any direction.
+    LeastTravel,
+}
+
+/// Weight of the wrist's travel while carrying against that on the way to the object.
+const CARRY_WEIGHT: f64 = 1.5;
+/// Distance kept from the limits of the wrist roll, rad.
+const ROLL_MARGIN_RAD: f64 = 0.09;
 
 /// What the expert is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +149,17 @@ fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand
             height,
         )
     };
-    let on_table = grip(job.grip_height_m);
+    let goal_turn = job.goal_yaw_rad.map_or(0.0, |goal| {
+        let same = TAU / f64::from(job.goal_symmetry.max(1));
+        let turn = goal - yaw;
+        turn - same * (turn / same).round()
+    });
+    // Height of the lowest edge of a body that may be tilted: zero while it lies flat.
+    let tilt = (1.0 - upright * upright).max(0.0).sqrt();
+    let bottom = centre.z - job.rest_height_m * upright - METRES_PER_RADIAN * tilt;
+    // What it stands on: the table, or, once it is up there, what it shall be put onto.
+    let floor = if bottom > 0.5 * job.support_m { job.support_m } else { 0.0 };
+    let on_table = grip(job.grip_height_m + floor);
     let in_hand = {
         let height = centre.z - job.rest_height_m + job.grip_height_m;
         hand.pose.inverse_transform_point(grip(height)) - hand.tool.point_m
@@ -136,11 +169,7 @@ fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand
         .collect();
     let nearest_turn = candidates.iter().copied().min_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or(0.0);
 
-    let goal_turn = job.goal_yaw_rad.map_or(0.0, |goal| wrap_angle(goal - yaw));
     let goal_error = (centre.x - job.goal_m.0).hypot(centre.y - job.goal_m.1) + METRES_PER_RADIAN * goal_turn.abs();
-    // Height of the lowest edge of a body that may be tilted: zero while it lies flat.
-    let tilt = (1.0 - upright * upright).max(0.0).sqrt();
-    let bottom = centre.z - job.rest_height_m * upright - METRES_PER_RADIAN * tilt;
 
     let across = in_hand.dot(hand.tool.closing);
     let along = in_hand.dot(hand.tool.approach);
@@ -151,11 +180,27 @@ fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand
         && nearest_turn.abs() < 0.3
         && hand.jaw < closed + 0.13;
     if held {
-        return carry(job, hand, centre, goal_turn, goal_error, bottom, mass_kg);
+        let turn = if job.side == GripSide::LeastTravel {
+            Wrist::new(arm, q).turn_within_limits(goal_turn, hand.at, goal_grip(job, hand.at - centre, goal_turn))
+        } else {
+            goal_turn
+        };
+        return carry(job, hand, centre, goal_turn, turn, goal_error, bottom, mass_kg);
     }
 
-    let placed = goal_error < job.placed_within_m && bottom < 0.002;
-    let turn = if placed { nearest_turn } else { turn_to_grip(arm, q, &candidates, on_table) };
+    let above = bottom - job.support_m;
+    let placed = goal_error < job.placed_within_m && above < 0.002 && (job.support_m == 0.0 || above > -0.004);
+    let turn = if placed {
+        nearest_turn
+    } else {
+        match job.side {
+            GripSide::QuarterTurn => turn_to_grip(arm, q, &candidates, on_table),
+            GripSide::LeastTravel => {
+                let over_goal = goal_grip(job, on_table - centre, goal_turn);
+                Wrist::new(arm, q).least_travel(&candidates, on_table, over_goal, goal_turn)
+            }
+        }
+    };
     let facing = hand.yaw + turn;
     let facing = DVec3::new(facing.cos(), facing.sin(), 0.0);
     // Open jaws swing away on one side only: the grip point keeps the fixed finger beside the object.
@@ -170,18 +215,18 @@ fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand
         payload_kg: 0.0,
     };
     if placed {
-        let margin = if hand.at.z < 0.03 { beside(hand.jaw).min(0.005) } else { beside(hand.jaw) };
+        let margin = if hand.at.z < 0.03 + floor { beside(hand.jaw).min(0.005) } else { beside(hand.jaw) };
         let away = on_table + facing * margin;
-        return if hand.jaw < closed + 0.27 && hand.at.z < 0.035 {
+        return if hand.jaw < closed + 0.27 && hand.at.z < 0.035 + floor {
             Intent { phase: GripPhase::Release, to: away, jaw: hand.jaw + 0.15, ..still }
         } else {
-            Intent { phase: GripPhase::Retreat, to: away.with_z(0.075), step_up_m: 0.008, ..still }
+            Intent { phase: GripPhase::Retreat, to: away.with_z(0.075 + floor), step_up_m: 0.008, ..still }
         };
     }
     let above = on_table + facing * beside(hand.jaw);
     let miss = (hand.at - above).truncate();
     let miss_m = miss.length() + 0.04 * turn.abs();
-    let low = hand.at.z - job.grip_height_m;
+    let low = hand.at.z - job.grip_height_m - floor;
     let open = hand.jaw > OPEN_RAD - 0.10;
     // Once the jaws move they go on closing only while the hand is still where it should be.
     let may_close = if open { miss_m < 0.006 && low < 0.005 } else { miss_m < 0.009 && low < 0.009 };
@@ -199,7 +244,7 @@ fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand
     let freedom = (1.0 - (height.min(0.035) - low - 0.004) / 0.015).clamp(0.0, 1.0);
     Intent {
         phase: if height > 0.03 { GripPhase::Reach } else { GripPhase::Descend },
-        to: DVec3::new(hand.at.x - miss.x * freedom, hand.at.y - miss.y * freedom, job.grip_height_m + height),
+        to: DVec3::new(hand.at.x - miss.x * freedom, hand.at.y - miss.y * freedom, on_table.z + height),
         turn: turn * freedom,
         ..still
     }
@@ -211,11 +256,13 @@ fn carry(
     hand: &Hand,
     centre: DVec3,
     goal_turn: f64,
+    turn: f64,
     goal_error: f64,
     bottom: f64,
     mass_kg: f64,
 ) -> Intent {
-    if goal_error < job.release_within_m && bottom < 0.0012 {
+    let above = bottom - job.support_m;
+    if goal_error < job.release_within_m && above < 0.0012 {
         return Intent {
             phase: GripPhase::Release,
             to: hand.at,
@@ -227,16 +274,10 @@ fn carry(
         };
     }
     // Where the hand must be for the object to lie on the goal: turned and moved together with it.
-    let (sin, cos) = goal_turn.sin_cos();
-    let lever = hand.at - centre;
-    let to = DVec3::new(
-        job.goal_m.0 + cos * lever.x - sin * lever.y,
-        job.goal_m.1 + sin * lever.x + cos * lever.y,
-        hand.at.z,
-    );
+    let to = goal_grip(job, hand.at - centre, goal_turn);
     let height = ((goal_error - 0.9 * job.release_within_m) * 2.0).clamp(0.0, job.lift_m);
     // Across only once it is off the table, unless a last small correction is left.
-    let freedom = if goal_error < 0.004 { 1.0 } else { ((bottom - 0.001) / (0.5 * height).max(1e-4)).clamp(0.0, 1.0) };
+    let freedom = if goal_error < 0.004 { 1.0 } else { ((above - 0.001) / (0.5 * height).max(1e-4)).clamp(0.0, 1.0) };
     let press = if height == 0.0 { 0.001 } else { 0.0 };
     Intent {
         phase: if height < 0.002 {
@@ -249,9 +290,9 @@ fn carry(
         to: DVec3::new(
             hand.at.x + (to.x - hand.at.x) * freedom,
             hand.at.y + (to.y - hand.at.y) * freedom,
-            hand.at.z + height - bottom - press,
+            hand.at.z + height - above - press,
         ),
-        turn: goal_turn * freedom,
+        turn: turn * freedom,
         jaw: hand.jaw - 0.095,
         step_across_m: 0.008,
         step_up_m: 0.005,
@@ -259,32 +300,100 @@ fn carry(
     }
 }
 
+/// Where the hand is over the goal if it is `lever` away from the object's centre now, and both turn by `goal_turn`.
+fn goal_grip(job: &GripJob, lever: DVec3, goal_turn: f64) -> DVec3 {
+    let (sin, cos) = goal_turn.sin_cos();
+    let (x, y) = (cos * lever.x - sin * lever.y, sin * lever.x + cos * lever.y);
+    DVec3::new(job.goal_m.0 + x, job.goal_m.1 + y, 0.0)
+}
+
+/// The joint that turns the hand about its fingers, as the hand stands.
+struct Wrist {
+    /// Present angle, rad.
+    roll: f64,
+    lower: f64,
+    upper: f64,
+    /// With the hand down, the roll turns it one way or the other, depending on which way the joint's axis points.
+    sign: f64,
+    /// The pan axis on the table, m.
+    pan_m: (f64, f64),
+    /// Where the tool point is, m.
+    tool: DVec3,
+}
+
+impl Wrist {
+    fn new(arm: &Arm, q: &[f64]) -> Self {
+        let pan_m = pan_axis_m(&arm.model);
+        let tool = arm.model.tool_pose(q, &arm.tool).translation;
+        let Some(&joint) = arm.model.chain_to(arm.tool.link).last() else {
+            return Self { roll: 0.0, lower: 0.0, upper: 0.0, sign: 1.0, pan_m, tool };
+        };
+        let roll = &arm.model.joints[joint];
+        let sign = (arm.model.link_pose(q, roll.link).rotation * roll.axis).z.signum();
+        Self { roll: q[joint], lower: roll.lower, upper: roll.upper, sign, pan_m, tool }
+    }
+
+    /// How far the pan joint turns the hand between two places, counter-clockwise seen from above.
+    fn pan_turn(&self, from: DVec3, to: DVec3) -> f64 {
+        let heading = |at: DVec3| (at.x - self.pan_m.0).atan2(-(at.y - self.pan_m.1));
+        wrap_angle(heading(to) - heading(from))
+    }
+
+    /// Roll once the hand has turned by `turn` on its way over a place.
+    fn roll_needed(&self, turn: f64, over: DVec3) -> f64 {
+        wrap_angle(self.roll + self.sign * (turn - self.pan_turn(self.tool, over)))
+    }
+
+    /// The turn that ends in a roll.
+    fn turn_to(&self, roll: f64, over: DVec3) -> f64 {
+        self.sign * (roll - self.roll) + self.pan_turn(self.tool, over)
+    }
+
+    fn is_outside(&self, roll: f64) -> bool {
+        roll < self.lower + ROLL_MARGIN_RAD || roll > self.upper - ROLL_MARGIN_RAD
+    }
+
+    /// `roll`, or the same a full turn away if that is inside the limits instead.
+    fn inside(&self, roll: f64) -> f64 {
+        if roll > self.upper - ROLL_MARGIN_RAD {
+            roll - TAU
+        } else if roll < self.lower + ROLL_MARGIN_RAD {
+            roll + TAU
+        } else {
+            roll
+        }
+    }
+
+    /// See [`GripSide::LeastTravel`]. Going to one side makes it cheaper still, so the choice does not chatter.
+    fn least_travel(&self, candidates: &[f64], over: DVec3, over_goal: DVec3, goal_turn: f64) -> f64 {
+        let cost = |need: f64| {
+            let then = self.inside(need + self.sign * (goal_turn - self.pan_turn(over, over_goal)));
+            let outside = if self.is_outside(need) || self.is_outside(then) { 20.0 } else { 0.0 };
+            (need - self.roll).abs() + CARRY_WEIGHT * (then - need).abs() + outside
+        };
+        let rolls = candidates.iter().map(|turn| self.roll_needed(*turn, over));
+        let best = rolls.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(self.roll);
+        self.turn_to(best, over)
+    }
+
+    /// `turn`, or the other way round if the wrist cannot go that way while the hand goes to a place.
+    fn turn_within_limits(&self, turn: f64, from: DVec3, to: DVec3) -> f64 {
+        let then = self.roll + self.sign * (turn - self.pan_turn(from, to));
+        turn + self.sign * (self.inside(then) - then)
+    }
+}
+
 /// Turn of the hand towards the grip whose wrist roll, once the hand is over the object, is nearest to a quarter turn. The
 /// choice depends on the object alone, so it cannot chatter, and the way there stays inside the roll's limits.
 fn turn_to_grip(arm: &Arm, q: &[f64], candidates: &[f64], over: DVec3) -> f64 {
-    let chain = arm.model.chain_to(arm.tool.link);
-    let Some(&roll) = chain.last() else { return 0.0 };
-    let roll_joint = &arm.model.joints[roll];
-    // With the hand down, the roll turns it one way or the other, depending on which way the joint's axis points.
-    let roll_sign = (arm.model.link_pose(q, roll_joint.link).rotation * roll_joint.axis).z.signum();
-    let axis = pan_axis_m(&arm.model);
-    let heading = |x: f64, y: f64| (x - axis.0).atan2(-(y - axis.1));
-    let tool = arm.model.tool_pose(q, &arm.tool).translation;
-    // How far the pan joint turns the hand on its way over the object, counter-clockwise seen from above.
-    let pan_turn = wrap_angle(heading(over.x, over.y) - heading(tool.x, tool.y));
-    let roll_needed = |turn: f64| wrap_angle(q[roll] + roll_sign * (turn - pan_turn));
-    let best = candidates
-        .iter()
-        .map(|turn| roll_needed(*turn))
-        .min_by(|a, b| {
-            let cost = |need: f64| {
-                let outside = (need - roll_joint.upper + 0.17).max(roll_joint.lower + 0.17 - need).max(0.0);
-                (need - FRAC_PI_2).abs() + 100.0 * outside
-            };
-            cost(*a).total_cmp(&cost(*b))
-        })
-        .unwrap_or(q[roll]);
-    roll_sign * (best - q[roll]) + pan_turn
+    let wrist = Wrist::new(arm, q);
+    let cost = |need: f64| {
+        let outside = (need - wrist.upper + 0.17).max(wrist.lower + 0.17 - need).max(0.0);
+        (need - FRAC_PI_2).abs() + 100.0 * outside
+    };
+    let rolls = candidates.iter().map(|turn| wrist.roll_needed(*turn, over));
+    let best = rolls.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(wrist.roll);
+    wrist.turn_to(best, over)
 }
 
 /// One clipped step of the hand as a joint command with feed-forward of gravity and friction.
@@ -318,6 +427,7 @@ fn reach(arm: &Arm, tool: &Tool, position: DVec3, yaw: f64, q: &[f64]) -> Vec<f6
     let tilt = outward_tilt_rad(outward.length());
     let outward = outward.normalize_or_zero();
     let settings = IkSettings { max_iterations: 60, tolerance_m: 1.5e-3, ..IkSettings::default() };
+    let mut makeshift = None;
     for extra in [0.0, 0.1, 0.2, -0.1, 0.35] {
         let (sin, cos) = (tilt + extra).sin_cos();
         let target = IkTarget {
@@ -329,6 +439,10 @@ fn reach(arm: &Arm, tool: &Tool, position: DVec3, yaw: f64, q: &[f64]) -> Vec<f6
         if solution.reached {
             return solution.q;
         }
+        if makeshift.is_none() && solution.position_error_m < MAKESHIFT_M {
+            makeshift = Some(solution.q);
+        }
     }
-    q.to_vec()
+    // On the way a wrist at its limit may be turned less than wanted: going on takes it away from there, waiting does not.
+    makeshift.unwrap_or_else(|| q.to_vec())
 }

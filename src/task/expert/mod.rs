@@ -1,15 +1,21 @@
 //! Scripted experts: they see the true state of the simulation, and act through the same joint commands as a person.
 
 mod grip;
+mod jobs;
+mod push;
 
-pub use grip::{GripJob, GripPhase, grip_and_place};
+pub use grip::{GripJob, GripPhase, GripSide, grip_and_place};
+pub use jobs::{has_job, job_now, job_of};
+pub use push::{PushJob, PushMemory, push_to_goal};
 
 use crate::config::{PropShape, Scene, TaskConfig};
-use crate::control::{Control, ControlSystems};
+use crate::control::{Control, ControlRate, ControlSystems};
 use crate::operator::{DriveArms, Operator, has_the_arm};
 use crate::robot::{Arm, JointCommand, JointState};
-use crate::world::{ActiveScene, PropBody, PropState};
+use crate::world::{ActiveScene, Order, PropBody, PropState};
 use bevy::prelude::*;
+use bevy_rapier3d::rapier::math::{Pose, Rotation};
+use clap::ValueEnum;
 
 /// How fast experts go: 1 is the pace of a practised person.
 #[derive(Resource, Clone, Copy, Debug, PartialEq)]
@@ -21,9 +27,81 @@ impl Default for ExpertSpeed {
     }
 }
 
+/// Which expert does the task.
+#[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Expert {
+    /// Grips, carries, sets down; has no memory.
+    #[default]
+    Place,
+    /// Pushes a T over the table with closed fingers; remembers the push it is at.
+    Push,
+}
+
+/// What an expert remembers from tick to tick: part of the state of an episode, to be saved and restored with the world.
+#[derive(Resource, Clone, Debug, Default, PartialEq)]
+pub struct ExpertMemory {
+    /// Of the pushing expert; the gripping one has none.
+    pub push: PushMemory,
+}
+
+impl Expert {
+    /// Whether this expert can do a scene's task.
+    pub fn can_do(self, scene: &Scene) -> bool {
+        match self {
+            Self::Place => has_job(scene),
+            Self::Push => push_job(scene).is_some(),
+        }
+    }
+}
+
+/// The T of a scene and where it shall be pushed.
+fn push_job(scene: &Scene) -> Option<(usize, PushJob)> {
+    let TaskConfig::MoveT { block, goal, coverage, .. } = &scene.task else { return None };
+    let index = scene.props.iter().position(|prop| prop.name == *block)?;
+    let PropShape::Tee(tee) = scene.props[index].shape else { return None };
+    let goal = (goal.x_m, goal.y_m, goal.yaw_rad());
+    Some((index, PushJob { tee, goal, coverage: *coverage }))
+}
+
+/// What an expert sees.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// The scene.
+    pub scene: &'a Scene,
+    /// What the episode asks for.
+    pub order: &'a Order,
+    /// The arm.
+    pub arm: &'a Arm,
+    /// Its measured joint angles, rad.
+    pub q_rad: &'a [f64],
+    /// Poses of all props, in the scene's order.
+    pub props: &'a [Pose],
+    /// Length of a control tick, s.
+    pub tick_s: f64,
+}
+
+/// Joint command, rad, of an expert at a pace; `None` where the scene has nothing for it to do. An expert that cannot do
+/// the task leaves it to the one that grips.
+pub fn advise(now: &Situation, expert: Expert, speed: ExpertSpeed, memory: &mut ExpertMemory) -> Option<Vec<f64>> {
+    let &Situation { scene, order, arm, q_rad, props, tick_s } = now;
+    if expert == Expert::Push
+        && let Some((index, job)) = push_job(scene)
+    {
+        let pose = props.get(index)?;
+        return Some(push_to_goal(arm, &job, q_rad, pose, speed.0, tick_s, &mut memory.push));
+    }
+    let (index, job) = job_now(scene, order, arm, q_rad, props)?;
+    let (prop, mut pose) = (scene.props.get(index)?, *props.get(index)?);
+    if matches!(prop.shape, PropShape::Ball(_)) {
+        // However far it has rolled, a ball looks the same.
+        pose.rotation = Rotation::IDENTITY;
+    }
+    Some(grip_and_place(arm, &job, q_rad, &pose, prop.mass_kg, speed.0).0)
+}
+
 /// Adds the experts.
 pub fn plugin(app: &mut App) {
-    app.init_resource::<ExpertSpeed>();
+    app.init_resource::<ExpertSpeed>().init_resource::<Expert>().init_resource::<ExpertMemory>();
     app.add_systems(
         Control,
         drive
@@ -34,64 +112,30 @@ pub fn plugin(app: &mut App) {
     );
 }
 
-/// The job of a scene's expert, and the prop it is about; `None` where a scene has nothing to do.
-pub fn job_of(scene: &Scene) -> Option<(&str, GripJob)> {
-    match &scene.task {
-        TaskConfig::FreePlay => None,
-        TaskConfig::MoveT { block, goal, .. } => {
-            let PropShape::Tee(tee) = scene.props.iter().find(|prop| prop.name == *block)?.shape else { return None };
-            let job = GripJob {
-                goal_m: (goal.x_m, goal.y_m),
-                goal_yaw_rad: Some(goal.yaw_rad()),
-                // On the stem, close to the centre of mass, clear of the bar.
-                grip_m: (0.0, tee.centroid_m() - 1.7 * tee.stroke_m),
-                grip_height_m: 0.6 * tee.height_m,
-                half_width_m: 0.5 * tee.stroke_m,
-                rest_height_m: 0.5 * tee.height_m,
-                turn_symmetry: 2,
-                lift_m: 0.020,
-                release_within_m: 0.0025,
-                placed_within_m: 0.0045,
-            };
-            Some((block, job))
-        }
-        TaskConfig::PickPlace { block, goal, .. } => {
-            let prop = scene.props.iter().find(|prop| prop.name == *block)?;
-            let (half_width_m, rest_height_m) = match prop.shape {
-                PropShape::Block(x, _, z) => (0.5 * x, 0.5 * z),
-                PropShape::Ball(radius) => (radius, radius),
-                PropShape::Tee(_) => return None,
-            };
-            let job = GripJob {
-                goal_m: (goal.x_m, goal.y_m),
-                goal_yaw_rad: None,
-                grip_m: (0.0, 0.0),
-                grip_height_m: rest_height_m,
-                half_width_m,
-                rest_height_m,
-                turn_symmetry: 4,
-                lift_m: 0.040,
-                release_within_m: 0.005,
-                placed_within_m: 0.013,
-            };
-            Some((block, job))
-        }
-    }
-}
-
 fn drive(
     scene: Res<ActiveScene>,
+    order: Res<Order>,
+    rate: Res<ControlRate>,
+    expert: Res<Expert>,
     speed: Res<ExpertSpeed>,
+    mut memory: ResMut<ExpertMemory>,
     arms: Query<&Arm>,
     states: Query<&JointState>,
-    props: Query<(&PropBody, &PropState)>,
+    bodies: Query<(&PropBody, &PropState)>,
     mut commands: Query<&mut JointCommand>,
 ) {
-    let Some((block, job)) = job_of(&scene.scene) else { return };
-    let Some((prop, state)) = props.iter().find(|(prop, _)| prop.spec.name == block) else { return };
+    let mut props = vec![Pose::IDENTITY; scene.scene.props.len()];
+    for (body, state) in &bodies {
+        if let Some(pose) = props.get_mut(body.index) {
+            *pose = state.motion.pose;
+        }
+    }
     for arm in &arms {
         let q = arm.true_positions_rad(&states);
-        let (command, _) = grip_and_place(arm, &job, &q, &state.motion.pose, prop.spec.mass_kg, speed.0);
-        arm.command_true(&mut commands, &command);
+        let now =
+            Situation { scene: &scene.scene, order: &order, arm, q_rad: &q, props: &props, tick_s: rate.tick_s() };
+        if let Some(command) = advise(&now, *expert, *speed, &mut memory) {
+            arm.command_true(&mut commands, &command);
+        }
     }
 }

@@ -1,7 +1,7 @@
-//! Pictures of the simulated cameras; nothing is shown while there are none.
+//! Pictures of the cameras, simulated and real; nothing is shown while there are none.
 
 use super::EDGE;
-use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use crate::camera::{CameraFrame, CameraSensor, CameraState, CamerasWatched};
 use crate::ui::actions::Session;
 use crate::ui::theme;
 use bevy::asset::RenderAssetUsages;
@@ -30,6 +30,18 @@ pub struct CameraPicture {
     pub height: usize,
     /// Pixels, three bytes each, row by row from the top; `width * height * 3` of them.
     pub rgb: Vec<u8>,
+    /// Why it cannot be relied on.
+    pub warning: Option<String>,
+}
+
+/// What to say of a picture that cannot be relied on.
+fn warning(frame: &CameraFrame) -> Option<String> {
+    match frame.state {
+        CameraState::Fresh => None,
+        CameraState::Stale if frame.age_s.is_finite() => Some(format!("{:.1} s old", frame.age_s)),
+        CameraState::Stale => Some("no picture yet".into()),
+        CameraState::Lost => Some("camera lost".into()),
+    }
 }
 
 impl CameraPicture {
@@ -46,13 +58,14 @@ pub struct CameraPictures(pub Vec<CameraPicture>);
 pub(super) fn look(
     session: Res<Session>,
     mut shown: Local<bool>,
-    mut in_use: ResMut<CamerasInUse>,
+    mut watched: ResMut<CamerasWatched>,
     frames: Query<(&CameraSensor, Ref<CameraFrame>)>,
     mut pictures: ResMut<CameraPictures>,
 ) {
     if *shown != session.cameras {
         *shown = session.cameras;
-        *in_use = if session.cameras { CamerasInUse::All } else { CamerasInUse::None };
+        // Beside what recording or a policy draws, which goes on whether or not anybody watches.
+        watched.0 = session.cameras;
         pictures.0.clear();
     }
     if !session.cameras || !frames.iter().any(|(_, frame)| frame.is_changed()) {
@@ -67,6 +80,7 @@ pub(super) fn look(
             width: frame.width as usize,
             height: frame.height as usize,
             rgb: frame.rgb.clone(),
+            warning: warning(&frame),
         })
         .collect();
 }
@@ -118,7 +132,13 @@ pub(super) fn show(
                 for (picture, (_, texture)) in whole.iter().zip(shown.iter()) {
                     let height = width * picture.height as f32 / picture.width as f32;
                     ui.vertical(|ui| {
-                        ui.label(theme::faint(picture.name.as_str()));
+                        match &picture.warning {
+                            None => ui.label(theme::faint(picture.name.as_str())),
+                            Some(warning) => {
+                                let text = format!("{}: {warning}", picture.name);
+                                ui.label(egui::RichText::new(text).color(ui.visuals().warn_fg_color))
+                            }
+                        };
                         ui.image((*texture, Vec2::new(width, height.min(width))));
                     });
                 }
@@ -134,9 +154,24 @@ mod tests {
 
     #[test]
     fn pictures_of_the_wrong_size_are_not_drawn() {
-        let picture = |bytes| CameraPicture { name: "top".into(), width: 2, height: 2, rgb: vec![0; bytes] };
+        let picture = |bytes| CameraPicture {
+            name: "top".into(),
+            width: 2,
+            height: 2,
+            rgb: vec![0; bytes],
+            warning: None,
+        };
         assert!(picture(12).is_whole());
         assert!(!picture(11).is_whole() && !picture(0).is_whole());
         assert!(!CameraPicture { width: 0, rgb: Vec::new(), ..picture(0) }.is_whole());
+    }
+
+    #[test]
+    fn old_and_missing_pictures_are_told() {
+        let frame = |state, age_s| CameraFrame { state, age_s, ..CameraFrame::default() };
+        assert_eq!(warning(&frame(CameraState::Fresh, 0.05)), None);
+        assert_eq!(warning(&frame(CameraState::Stale, 0.44)).as_deref(), Some("0.4 s old"));
+        assert_eq!(warning(&frame(CameraState::Stale, f32::INFINITY)).as_deref(), Some("no picture yet"));
+        assert_eq!(warning(&frame(CameraState::Lost, 3.0)).as_deref(), Some("camera lost"));
     }
 }

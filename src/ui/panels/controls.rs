@@ -22,7 +22,7 @@ pub(super) fn show(
         theme::card().inner_margin(egui::Margin::symmetric(8, 6)).show(ui, |ui| {
             ui.horizontal(|ui| {
                 ui.spacing_mut().item_spacing.x = 5.0;
-                let watching = *operator == Operator::Scripted;
+                let watching = matches!(*operator, Operator::Scripted | Operator::Policy);
                 let mut button = |ui: &mut Ui, on: bool, words: &str, action: Action| {
                     let key = label_of(action).unwrap_or("");
                     let response = ui.selectable_label(on, words).on_hover_text(format!("{words} ({key})"));

@@ -17,7 +17,7 @@ use bevy::prelude::*;
 use bevy_egui::{EguiContexts, EguiPrimaryContextPass};
 
 /// Distance of cards from the window's edge, points.
-const EDGE: f32 = 12.0;
+pub(super) const EDGE: f32 = 12.0;
 
 /// Adds the panels.
 pub fn plugin(app: &mut App) {

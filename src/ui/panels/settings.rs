@@ -1,6 +1,6 @@
 //! Settings: quality, time, ghost, shapes, the expert's pace.
 
-use crate::task::expert::ExpertSpeed;
+use crate::task::expert::{Expert, ExpertSpeed};
 use crate::ui::actions::Session;
 use crate::ui::attempts::Book;
 use crate::ui::ghost::GhostChoice;
@@ -25,7 +25,8 @@ pub struct AdapterName {
 pub(super) struct Settings<'w> {
     quality: ResMut<'w, Quality>,
     session: ResMut<'w, Session>,
-    expert: ResMut<'w, ExpertSpeed>,
+    expert: ResMut<'w, Expert>,
+    pace: ResMut<'w, ExpertSpeed>,
     adapter: Res<'w, AdapterName>,
     book: Res<'w, Book>,
 }
@@ -57,9 +58,18 @@ pub(super) fn show(ui: &mut Ui, mut settings: Settings) {
         });
         ui.end_row();
         ui.label(theme::faint("expert"));
-        let mut pace = settings.expert.0;
+        let mut pace = settings.pace.0;
         ui.add(egui::Slider::new(&mut pace, 0.25..=2.0).fixed_decimals(2).suffix("×"));
-        settings.expert.set_if_neq(ExpertSpeed(pace));
+        settings.pace.set_if_neq(ExpertSpeed(pace));
+        ui.end_row();
+        ui.label(theme::faint("moves a T by"));
+        ui.horizontal(|ui| {
+            ui.spacing_mut().item_spacing.x = 3.0;
+            let mut expert = *settings.expert;
+            ui.selectable_value(&mut expert, Expert::Place, "gripping");
+            ui.selectable_value(&mut expert, Expert::Push, "pushing");
+            settings.expert.set_if_neq(expert);
+        });
         ui.end_row();
         ui.label(theme::faint("shapes"));
         ui.checkbox(&mut session.shapes, "what collides");

@@ -11,7 +11,7 @@ use crate::ui::actions::{Action, Session};
 use crate::ui::attempts::Book;
 use crate::ui::ghost::Ghost;
 use crate::ui::theme::{self, ACCENT, FAINT, GHOST, GOOD, GROOVE, TEXT};
-use crate::world::ActiveScene;
+use crate::world::{ActiveScene, Order};
 use bevy::prelude::{MessageWriter, Res, Result};
 use bevy_egui::EguiContexts;
 use bevy_egui::egui::{self, Align, Align2, Layout, RichText, Ui, Vec2};
@@ -27,7 +27,7 @@ const SHOWN: usize = 4;
 pub(super) fn show(
     mut contexts: EguiContexts,
     mut actions: MessageWriter<Action>,
-    scene: Res<ActiveScene>,
+    (scene, order): (Res<ActiveScene>, Res<Order>),
     episode: Res<Episode>,
     rate: Res<ControlRate>,
     operator: Res<Operator>,
@@ -41,7 +41,8 @@ pub(super) fn show(
     theme::place_card(ctx, "task", Align2::LEFT_TOP, [EDGE, EDGE], WIDTH, |ui| {
         choose_task(ui, &session, &scene.name, &mut actions);
         ui.add_space(2.0);
-        ui.label(RichText::new(&scene.scene.instruction).color(TEXT));
+        let words = if episode.phase == EpisodePhase::Idle { &scene.scene.instruction } else { &order.text };
+        ui.label(RichText::new(words).color(TEXT));
         let scored = !matches!(scene.scene.task, TaskConfig::FreePlay);
         timer(ui, &episode, *operator, seconds, scene.scene.time_limit_s);
         if scored {
@@ -61,6 +62,7 @@ pub(super) fn show(
 fn title_of(name: &str) -> String {
     match name {
         "move_t" => "Move-T".into(),
+        "move_t_anywhere" => "Move-T anywhere".into(),
         "pick_place" => "Pick & place".into(),
         other => {
             let words = other.replace(['_', '-'], " ");
@@ -90,6 +92,7 @@ fn timer(ui: &mut Ui, episode: &Episode, operator: Operator, seconds: f64, limit
             let words = match (&episode.phase, operator) {
                 (EpisodePhase::Ready, _) => "the clock starts\nwhen you move".to_string(),
                 (_, Operator::Scripted) => format!("expert at work\nof {limit_s:.0} s"),
+                (_, Operator::Policy) => format!("policy at work\nof {limit_s:.0} s"),
                 _ => format!("of {limit_s:.0} s"),
             };
             ui.label(theme::faint(words));
@@ -107,7 +110,7 @@ fn clock(seconds: f64) -> String {
 fn wanted(task: &TaskConfig) -> Option<f64> {
     match task {
         TaskConfig::MoveT { coverage, .. } => Some(*coverage),
-        TaskConfig::PickPlace { .. } => Some(1.0),
+        TaskConfig::PickPlace { .. } | TaskConfig::Stack { .. } | TaskConfig::SortByWord { .. } => Some(1.0),
         TaskConfig::FreePlay => None,
     }
 }

@@ -42,6 +42,13 @@ fn add_i(a: WideI, b: WideI) -> WideI {
 operators!(Wide, Add add add, Sub sub sub, Mul mul mul, Div div div);
 operators!(WideI, Add add add_i);
 
+/// The last index of a table whose length is a power of two: every number masked with it lies within the table. Nothing for
+/// other lengths.
+#[inline(always)]
+fn last_index(length: usize) -> Option<i32> {
+    (length.is_power_of_two() && length <= 1 << 30).then(|| length as i32 - 1)
+}
+
 impl F8 for Wide {
     type I = WideI;
     #[inline(always)]
@@ -78,6 +85,13 @@ impl F8 for Wide {
     #[inline(always)]
     fn round(self) -> WideI {
         avx!(WideI(_mm256_cvtps_epi32(self.0)))
+    }
+    #[inline(always)]
+    fn gather(table: &[f32], at: WideI) -> Self {
+        let Some(last) = last_index(table.len()) else { return Self::splat(0.0) };
+        let at = at.and(WideI::splat(last));
+        // SAFETY: no place is beyond the table's last, see `last_index`; AVX2 as above.
+        avx!(Wide(_mm256_i32gather_ps::<4>(table.as_ptr(), at.0)))
     }
 }
 
@@ -117,6 +131,13 @@ impl I8 for WideI {
     #[inline(always)]
     fn sra<const N: i32>(self) -> Self {
         avx!(WideI(_mm256_srai_epi32::<N>(self.0)))
+    }
+    #[inline(always)]
+    fn gather(table: &[i32], at: Self) -> Self {
+        let Some(last) = last_index(table.len()) else { return Self::splat(0) };
+        let at = at.and(WideI::splat(last));
+        // SAFETY: no place is beyond the table's last, see `last_index`; AVX2 as above.
+        avx!(WideI(_mm256_i32gather_epi32::<4>(table.as_ptr(), at.0)))
     }
     #[inline(always)]
     fn to_f(self) -> Wide {

@@ -1,0 +1,371 @@
+//! `etude train`: a policy from a dataset.
+
+use super::evaluate::cores;
+use super::{CliError, progress_bar, say, to_json};
+use crate::app::RunOptions;
+use crate::config;
+use crate::evaluate::{self, EvaluateOptions, SELECTION_SEED};
+use crate::operator::Operator;
+use crate::policy::loader::{TrainData, Wanted};
+use crate::policy::optimiser::load_weights;
+use crate::policy::preset::{NetworkPreset, Preset};
+use crate::policy::run_folder::RunFolder;
+use crate::policy::small::SmallNet;
+use crate::policy::tensors::TensorFile;
+use crate::policy::train::{Look, Progress, fit};
+use crate::policy::{Origin, WEIGHTS_FILE, small_policy};
+use crate::rollout::RolloutOptions;
+use burn::tensor::Device;
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Points of the curves in a run, about.
+const POINTS: usize = 100;
+
+/// Options of `etude train`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct TrainArgs {
+    /// Dataset to learn from.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
+    pub(super) dataset: Option<PathBuf>,
+    /// What to train and how: a name in configs/policy/ (small, small_large) or a .ron file.
+    #[arg(long, default_value = "small", value_name = "NAME")]
+    pub(super) policy: String,
+    /// Folder of the run; the trained policy is in its policy/.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
+    pub(super) out: Option<PathBuf>,
+    /// Go on with the run in this folder, or from one of its checkpoints.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "init"])]
+    pub(super) resume: Option<PathBuf>,
+    /// Begin with the weights of this policy instead of random ones.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) init: Option<PathBuf>,
+    /// Steps instead of the preset's.
+    #[arg(long, value_name = "COUNT")]
+    pub(super) steps: Option<usize>,
+    /// Rows in a batch instead of the preset's.
+    #[arg(long, value_name = "COUNT")]
+    pub(super) batch: Option<usize>,
+    /// Highest learning rate instead of the preset's.
+    #[arg(long, value_name = "RATE")]
+    pub(super) learning_rate: Option<f64>,
+    /// Cameras to look through, by name; without it all of the dataset.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) cameras: Option<Vec<String>>,
+    /// Seed of weights and order.
+    #[arg(long, value_name = "SEED")]
+    pub(super) seed: Option<u64>,
+    /// Keep a checkpoint every so many steps; the last one is always kept.
+    #[arg(long, value_name = "STEPS")]
+    pub(super) save_every: Option<usize>,
+    /// Evaluate in the simulation every so many steps and choose the best checkpoint.
+    #[arg(long, value_name = "STEPS")]
+    pub(super) eval_every: Option<usize>,
+    /// Episodes of each such evaluation.
+    #[arg(long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(super) eval_episodes: u64,
+    /// Task of such evaluations.
+    #[arg(long, default_value = "move_t", value_name = "NAME")]
+    pub(super) task: String,
+    /// One JSON line a report instead of a progress bar.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Trained {
+    /// Folder of the chosen policy.
+    pub(super) policy: PathBuf,
+    /// Steps made.
+    pub(super) steps: usize,
+    /// Rows of the dataset.
+    pub(super) rows: usize,
+    /// Fingerprint of the dataset.
+    pub(super) dataset: String,
+    /// Weights of the network.
+    pub(super) parameters: usize,
+    /// Whether it was ended before its last step.
+    pub(super) interrupted: bool,
+    /// Time for reading the data, s.
+    pub(super) load_s: f64,
+    /// Time for training, s.
+    pub(super) train_s: f64,
+}
+
+/// Everything that decides a run.
+struct Plan {
+    root: PathBuf,
+    dataset: PathBuf,
+    preset: Preset,
+    resume: Option<(PathBuf, TensorFile)>,
+}
+
+pub(super) fn train(args: &TrainArgs) -> Result<(), CliError> {
+    let trained = run(args)?;
+    if args.json {
+        return say(to_json(&trained));
+    }
+    let verb = if trained.interrupted { "interrupted after" } else { "trained" };
+    say(format!(
+        "{verb} {} steps on {} rows in {:.0} s (reading them: {:.0} s); policy in {}",
+        trained.steps,
+        trained.rows,
+        trained.train_s,
+        trained.load_s,
+        trained.policy.display()
+    ))
+}
+
+/// Trains as `args` say.
+pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
+    let plan = plan(args)?;
+    let stop = interruption()?;
+    let began = std::time::Instant::now();
+    let NetworkPreset::Small(size) = plan.preset.network.clone();
+    let wanted = Wanted {
+        cameras: plan.preset.cameras.clone(),
+        size: plan.preset.picture,
+        chunk: plan.preset.chunk,
+        n_obs_steps: 1,
+    };
+    std::fs::create_dir_all(&plan.root)?;
+    let bar = progress_bar(0, "rows decoded");
+    let rows = crate::dataset::Dataset::open(&plan.dataset)?.len();
+    bar.set_length(rows as u64);
+    let data = TrainData::open(&plan.dataset, &wanted, &plan.root, &|rows| bar.inc(rows as u64));
+    bar.finish_and_clear();
+    let data = Arc::new(data.map_err(crate::policy::train::TrainError::Load)?);
+    let load_s = began.elapsed().as_secs_f64();
+    if !data.shows_recoveries {
+        eprintln!(
+            "etude: {}: nobody disturbed these demonstrations, so they hardly show how to recover; expect more from data of \
+             `etude generate`",
+            plan.dataset.display()
+        );
+    }
+    let config = json!({
+        "preset": plan.preset,
+        "dataset": {"path": plan.dataset, "fingerprint": data.fingerprint, "rows": data.rows, "episodes": data.episodes},
+        "command": std::env::args().collect::<Vec<_>>(),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    let mut folder =
+        if plan.resume.is_some() { RunFolder::open(&plan.root)? } else { RunFolder::create(&plan.root, &config)? };
+    let device = Device::flex().autodiff();
+    let mut network = small_policy::build(&data, &size, plan.preset.training.seed, &device);
+    if let Some(init) = &args.init {
+        let file = init.join(WEIGHTS_FILE);
+        let weights = TensorFile::read(&file).map_err(crate::policy::PolicyError::from)?;
+        network =
+            load_weights(network, &weights).map_err(|problem| crate::policy::PolicyError::Weights { file, problem })?;
+    }
+    let mut session = Session {
+        args,
+        execute: plan.preset.execute,
+        origin: origin(&data),
+        data: &data,
+        folder: &mut folder,
+        stop: &stop,
+        best: None,
+        last: None,
+        bar: progress_bar(plan.preset.training.steps as u64, "steps"),
+        fault: Ok(()),
+        steps: 0,
+    };
+    if args.json {
+        session.bar = indicatif::ProgressBar::hidden();
+    }
+    let resume = plan.resume.as_ref().map(|(file, state)| (file.display().to_string(), state));
+    let resume = resume.as_ref().map(|(name, state)| (name.as_str(), *state));
+    let training = &plan.preset.training;
+    let trains = std::time::Instant::now();
+    // Often enough for Ctrl-C and the bar; the curves take every so manieth.
+    let every = (training.steps / POINTS).clamp(1, 20);
+    let network = fit(network, &data, training, &device, resume, every, |look| session.look(look))?;
+    session.bar.finish_and_clear();
+    session.fault?;
+    let (best, last, steps) = (session.best, session.last, session.steps);
+    let train_s = trains.elapsed().as_secs_f64();
+    let Some(chosen) = best.map(|best| best.1).or(last) else {
+        return Err(CliError::Usage(format!(
+            "{}: this run has made all its steps; give a larger --steps to go on",
+            plan.root.display()
+        )));
+    };
+    let policy = folder.choose(&chosen)?;
+    Ok(Trained {
+        policy,
+        steps,
+        rows: data.rows,
+        dataset: data.fingerprint.clone(),
+        parameters: burn::module::Module::num_params(&network),
+        interrupted: steps < training.steps,
+        load_s,
+        train_s,
+    })
+}
+
+#[cfg(unix)]
+fn interruption() -> Result<Arc<AtomicBool>, CliError> {
+    super::arm::interruption()
+}
+
+#[cfg(not(unix))]
+fn interruption() -> Result<Arc<AtomicBool>, CliError> {
+    Ok(Arc::default())
+}
+
+fn plan(args: &TrainArgs) -> Result<Plan, CliError> {
+    let (root, mut preset, dataset, resume) = match &args.resume {
+        Some(path) => {
+            let (root, file, state) = RunFolder::resume(path)?;
+            let config = RunFolder::config(&root)?;
+            let damaged = |what: &str| {
+                CliError::Usage(format!(
+                    "{}: {what} is missing or damaged; begin a new run",
+                    root.join("run.json").display()
+                ))
+            };
+            let preset: Preset = serde_json::from_value(config["preset"].clone()).map_err(|_| damaged("preset"))?;
+            let recorded = config["dataset"]["path"].as_str().map(PathBuf::from);
+            let dataset = args.dataset.clone().or(recorded).ok_or_else(|| damaged("dataset.path"))?;
+            (root, preset, dataset, Some((file, state)))
+        }
+        None => {
+            let (Some(root), Some(dataset)) = (&args.out, &args.dataset) else {
+                return Err(CliError::Usage("give --dataset and --out, or --resume".into()));
+            };
+            let preset: Preset =
+                config::load_named("configs/policy", &args.policy).map_err(crate::app::AppError::from)?;
+            (root.clone(), preset, dataset.clone(), None)
+        }
+    };
+    let training = &mut preset.training;
+    training.steps = args.steps.unwrap_or(training.steps);
+    training.batch = args.batch.unwrap_or(training.batch);
+    training.seed = args.seed.unwrap_or(training.seed);
+    let rate = &mut training.optimiser.learning_rate;
+    *rate = args.learning_rate.unwrap_or(*rate);
+    if args.cameras.is_some() {
+        preset.cameras = args.cameras.clone();
+    }
+    let mut problems = config::Problems::default();
+    config::Validate::validate(&preset, &mut problems);
+    if let Some(problem) = problems.first() {
+        return Err(CliError::Usage(problem));
+    }
+    Ok(Plan { root, dataset, preset, resume })
+}
+
+/// Where the policy comes from, for its config.json.
+fn origin(data: &TrainData) -> Origin {
+    let joints = data.joints.len();
+    let mut range = vec![(f32::MAX, f32::MIN); joints];
+    for row in data.state.chunks_exact(joints) {
+        range.iter_mut().zip(row).for_each(|(range, value)| *range = (range.0.min(*value), range.1.max(*value)));
+    }
+    Origin {
+        joints: data.joints.clone(),
+        fps: data.fps,
+        robot: data.robot.clone(),
+        tasks: data.tasks.clone(),
+        dataset: data.fingerprint.clone(),
+        state_range: range,
+    }
+}
+
+/// A run under way.
+struct Session<'a> {
+    args: &'a TrainArgs,
+    execute: usize,
+    origin: Origin,
+    data: &'a TrainData,
+    folder: &'a mut RunFolder,
+    stop: &'a AtomicBool,
+    /// Success rate and folder of the best checkpoint.
+    best: Option<(f64, PathBuf)>,
+    last: Option<PathBuf>,
+    bar: indicatif::ProgressBar,
+    fault: Result<(), CliError>,
+    steps: usize,
+}
+
+impl Session<'_> {
+    fn look(&mut self, look: Look<'_, SmallNet>) -> ControlFlow<()> {
+        let stopped = self.stop.load(Ordering::Relaxed);
+        let result = self.note(&look, stopped);
+        self.steps = look.progress.step;
+        match result {
+            Err(error) => {
+                self.fault = Err(error);
+                ControlFlow::Break(())
+            }
+            Ok(()) if stopped => ControlFlow::Break(()),
+            Ok(()) => ControlFlow::Continue(()),
+        }
+    }
+
+    fn note(&mut self, look: &Look<'_, SmallNet>, stopped: bool) -> Result<(), CliError> {
+        let progress = &look.progress;
+        self.bar.set_position(progress.step as u64);
+        self.bar.set_message(describe(progress));
+        self.folder.log(progress)?;
+        if self.args.json {
+            say(to_json(progress))?;
+        }
+        // Reports come every few steps: what is due since the last one is done now.
+        let due =
+            |every: Option<usize>| every.is_some_and(|every| progress.step / every.max(1) > self.steps / every.max(1));
+        let (evaluates, ends) = (due(self.args.eval_every), stopped || progress.step == progress.steps);
+        if !(ends || evaluates || due(self.args.save_every)) {
+            return Ok(());
+        }
+        let folder = self.folder.checkpoint(progress.step, &look.optimiser.to_file())?;
+        let averaged = look.optimiser.averaged(look.network.clone());
+        small_policy::save(&folder, &averaged, &self.data.cameras, &self.origin, self.execute)?;
+        if evaluates && !stopped {
+            self.evaluate(&folder, progress.step)?;
+        }
+        self.last = Some(folder);
+        Ok(())
+    }
+
+    /// Drives the checkpoint in `folder` through seeds that neither training nor the final evaluation uses.
+    fn evaluate(&mut self, folder: &Path, step: usize) -> Result<(), CliError> {
+        let world = RunOptions { scene: self.args.task.clone(), operator: Operator::Policy, ..RunOptions::default() };
+        let options = EvaluateOptions {
+            world: RunOptions { control_hz: self.origin.fps, ..world },
+            policy: folder.to_path_buf(),
+            episodes: self.args.eval_episodes,
+            seed: SELECTION_SEED,
+            threads: cores(),
+            rollout: RolloutOptions::default(),
+            time_limit_s: None,
+            gallery: None,
+        };
+        let result = evaluate::evaluate(&options, |_| ControlFlow::Continue(()))?;
+        self.folder.log_success(step, result.success_rate, result.episodes as usize)?;
+        let line = format!("step {step}: {} of {} episodes succeeded", result.successes, result.episodes);
+        self.bar.suspend(|| eprintln!("etude: {line}"));
+        if self.best.as_ref().is_none_or(|best| result.success_rate >= best.0) {
+            self.best = Some((result.success_rate, folder.to_path_buf()));
+        }
+        Ok(())
+    }
+}
+
+fn describe(progress: &Progress) -> String {
+    let losses: Vec<String> = progress.losses.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+    format!(
+        "loss {}  rate {:.1e}  {:.0} samples/s",
+        losses.join(", "),
+        progress.learning_rate,
+        progress.samples_per_second
+    )
+}

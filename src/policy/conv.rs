@@ -1,0 +1,453 @@
+//! Convolution for the Flex backend: im2col and one matrix product a tile, forward and backward, in parallel over images. It
+//! joins burn as a backend extension, since burn-flex's own convolution is several times slower in training.
+//!
+//! Sums run in an order that does not depend on the number of threads, so a training run repeats on another core count.
+
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::{Bytes, DType, Shape, Tensor};
+use burn_flex::{FlexTensor, Layout};
+use rayon::prelude::*;
+
+/// Images are shared out in this many parts when gradients of the weights are summed.
+const SHARES: usize = 8;
+/// Numbers in one tile of unfolded patches: 512 KiB, so that it stays in a core's second-level cache.
+const TILE: usize = 128 * 1024;
+
+/// What a backend needs for [`conv2d`].
+#[backend_extension(Flex, Autodiff)]
+pub trait Convolution: Backend {
+    /// See [`conv2d`].
+    fn patch_conv(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+    ) -> FloatTensor<Self>;
+
+    /// Gradients of input, weight and bias; that of the input is a single zero unless `wants_dx`.
+    fn patch_conv_backward(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+        wants_dx: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// Convolution of `x` [images, in, height, width] with `weight` [out, in, kernel height, kernel width] and `bias` [out],
+/// the same stride and zero padding both ways, followed by max(0, ·) if `relu`. f32 on the Flex backend.
+pub fn conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: usize,
+    relu: bool,
+) -> Tensor<4> {
+    let y =
+        Dispatch::patch_conv(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), stride, padding, relu);
+    Tensor::from_dispatch(y)
+}
+
+/// What the backward pass keeps: the nodes of input and weight, the output, stride, padding, whether negatives were cut.
+type Kept<T> = (NodeId, NodeId, T, usize, usize, bool);
+
+#[derive(Debug)]
+struct ConvolutionBackward;
+
+impl<B: Convolution> Backward<B, 3> for ConvolutionBackward {
+    type State = Kept<B::FloatTensorPrimitive>;
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
+        let [x_node, w_node, b_node] = ops.parents;
+        let dy = grads.consume::<B>(&ops.node);
+        let (x, w, y, stride, padding, relu) = ops.state;
+        let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
+        let w = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(w);
+        let (dx, dw, db) = B::patch_conv_backward(x, w, y, dy, stride, padding, relu, x_node.is_some());
+        for (node, gradient) in [(x_node, dx), (w_node, dw), (b_node, db)] {
+            if let Some(node) = node {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+impl<B: Convolution, C: CheckpointStrategy> Convolution for Autodiff<B, C> {
+    fn patch_conv(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        match ConvolutionBackward.prepare::<C>([x.node(), w.node(), b.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut preparation) => {
+                let nodes = (preparation.checkpoint(&x), preparation.checkpoint(&w));
+                let y =
+                    B::patch_conv(x.into_primitive(), w.into_primitive(), b.into_primitive(), stride, padding, relu);
+                preparation.finish((nodes.0, nodes.1, y.clone(), stride, padding, relu), y)
+            }
+            OpsKind::UnTracked(preparation) => preparation.finish(B::patch_conv(
+                x.into_primitive(),
+                w.into_primitive(),
+                b.into_primitive(),
+                stride,
+                padding,
+                relu,
+            )),
+        }
+    }
+
+    /// Second derivatives: not needed here, and not tracked.
+    fn patch_conv_backward(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+        wants_dx: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (dx, dw, db) = B::patch_conv_backward(
+            x.into_primitive(),
+            w.into_primitive(),
+            y.into_primitive(),
+            dy.into_primitive(),
+            stride,
+            padding,
+            relu,
+            wants_dx,
+        );
+        use burn::backend::AutodiffBackend;
+        (Self::from_inner(dx), Self::from_inner(dw), Self::from_inner(db))
+    }
+}
+
+/// Sizes of one convolution.
+#[derive(Clone, Copy)]
+struct Sizes {
+    channels: usize,
+    height: usize,
+    width: usize,
+    out: usize,
+    kernel: (usize, usize),
+    stride: usize,
+    padding: usize,
+    out_height: usize,
+    out_width: usize,
+    /// Rows of the output in one tile.
+    tile_rows: usize,
+}
+
+impl Sizes {
+    /// Of input `x` [images, in, height, width] and weight `w` [out, in, kernel height, kernel width].
+    fn new(x: &[usize], w: &[usize], stride: usize, padding: usize) -> Self {
+        let kernel = (w[2], w[3]);
+        let out_height = (x[2] + 2 * padding - kernel.0) / stride + 1;
+        let out_width = (x[3] + 2 * padding - kernel.1) / stride + 1;
+        let tile_rows = (TILE / (w[1] * kernel.0 * kernel.1 * out_width)).clamp(1, out_height);
+        Self {
+            channels: x[1],
+            height: x[2],
+            width: x[3],
+            out: w[0],
+            kernel,
+            stride,
+            padding,
+            out_height,
+            out_width,
+            tile_rows,
+        }
+    }
+
+    /// Numbers in one patch.
+    fn patch(&self) -> usize {
+        self.channels * self.kernel.0 * self.kernel.1
+    }
+
+    /// Numbers in one input image.
+    fn image(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    /// Places in one output channel.
+    fn places(&self) -> usize {
+        self.out_height * self.out_width
+    }
+
+    fn tiles(&self) -> usize {
+        self.out_height.div_ceil(self.tile_rows)
+    }
+
+    /// Output rows of a tile.
+    fn rows(&self, tile: usize) -> std::ops::Range<usize> {
+        let first = tile * self.tile_rows;
+        first..(first + self.tile_rows).min(self.out_height)
+    }
+
+    /// Output columns whose patch has its column `j` inside the image.
+    fn inside(&self, j: usize) -> std::ops::Range<usize> {
+        let low = self.padding.saturating_sub(j).div_ceil(self.stride).min(self.out_width);
+        let high = (self.width + self.padding).saturating_sub(j).div_ceil(self.stride).min(self.out_width);
+        low..high.max(low)
+    }
+
+    /// For every channel, kernel row and kernel column: `visit(row of the unfolded matrix, channel, kernel row, kernel
+    /// column)`.
+    fn each_kernel_place(&self, mut visit: impl FnMut(usize, usize, usize, usize)) {
+        let mut row = 0;
+        for channel in 0..self.channels {
+            for i in 0..self.kernel.0 {
+                for j in 0..self.kernel.1 {
+                    visit(row, channel, i, j);
+                    row += 1;
+                }
+            }
+        }
+    }
+
+    /// Patches of the output rows `rows` of an image as columns: `columns` [patch, rows * out_width].
+    fn unfold(&self, image: &[f32], rows: std::ops::Range<usize>, columns: &mut [f32]) {
+        let count = rows.len() * self.out_width;
+        self.each_kernel_place(|row, channel, i, j| {
+            let to = &mut columns[row * count..][..count];
+            let plane = &image[channel * self.height * self.width..][..self.height * self.width];
+            let inside = self.inside(j);
+            for (to, y) in to.chunks_exact_mut(self.out_width).zip(rows.clone()) {
+                let Some(y) = (y * self.stride + i).checked_sub(self.padding).filter(|y| *y < self.height) else {
+                    to.fill(0.0);
+                    continue;
+                };
+                let from = &plane[y * self.width..][..self.width];
+                to[..inside.start].fill(0.0);
+                to[inside.end..].fill(0.0);
+                if inside.is_empty() {
+                    continue;
+                }
+                let x = inside.start * self.stride + j - self.padding;
+                let to = &mut to[inside.clone()];
+                if self.stride == 1 {
+                    to.copy_from_slice(&from[x..x + to.len()]);
+                } else {
+                    to.iter_mut().zip(from[x..].iter().step_by(self.stride)).for_each(|(to, from)| *to = *from);
+                }
+            }
+        });
+    }
+
+    /// Adds columns back to where [`Self::unfold`] took them from.
+    fn fold(&self, columns: &[f32], rows: std::ops::Range<usize>, image: &mut [f32]) {
+        let count = rows.len() * self.out_width;
+        self.each_kernel_place(|row, channel, i, j| {
+            let from = &columns[row * count..][..count];
+            let plane = &mut image[channel * self.height * self.width..][..self.height * self.width];
+            let inside = self.inside(j);
+            if inside.is_empty() {
+                return;
+            }
+            for (from, y) in from.chunks_exact(self.out_width).zip(rows.clone()) {
+                let Some(y) = (y * self.stride + i).checked_sub(self.padding).filter(|y| *y < self.height) else {
+                    continue;
+                };
+                let x = inside.start * self.stride + j - self.padding;
+                let to = plane[y * self.width + x..(y + 1) * self.width].iter_mut().step_by(self.stride);
+                to.zip(&from[inside.clone()]).for_each(|(to, from)| *to += *from);
+            }
+        });
+    }
+}
+
+/// A matrix in memory: first element, distance between rows, distance between columns.
+#[derive(Clone, Copy)]
+struct Matrix<'a>(&'a [f32], usize, usize);
+
+/// `to` [m, n], with `row` numbers between its rows, becomes `a` [m, k] times `b` [k, n], added to what it was if `add`.
+fn multiply((m, n, k): (usize, usize, usize), to: &mut [f32], row: usize, add: bool, a: Matrix<'_>, b: Matrix<'_>) {
+    if m == 0 || n == 0 || k == 0 {
+        return;
+    }
+    let last = |matrix: Matrix<'_>, rows: usize, columns: usize| (rows - 1) * matrix.1 + (columns - 1) * matrix.2;
+    assert!(last(a, m, k) < a.0.len() && last(b, k, n) < b.0.len() && (m - 1) * row + n <= to.len());
+    // SAFETY: the assertion keeps every element gemm touches inside the three slices, and `to` is borrowed mutably, so it
+    // overlaps neither of the others.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            to.as_mut_ptr(),
+            1,
+            row as isize,
+            add,
+            a.0.as_ptr(),
+            a.2 as isize,
+            a.1 as isize,
+            b.0.as_ptr(),
+            b.2 as isize,
+            b.1 as isize,
+            1.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)
+}
+
+impl Convolution for Flex {
+    fn patch_conv(
+        x: FlexTensor,
+        w: FlexTensor,
+        b: FlexTensor,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+    ) -> FlexTensor {
+        let (x, w, b) = (x.to_contiguous(), w.to_contiguous(), b.to_contiguous());
+        let shape = x.layout().shape().to_vec();
+        let sizes = Sizes::new(&shape, &w.layout().shape().to_vec(), stride, padding);
+        let (images, weight, bias) = (x.storage::<f32>(), w.storage::<f32>(), b.storage::<f32>());
+        let (patch, places) = (sizes.patch(), sizes.places());
+        let mut y = vec![0.0; shape[0] * sizes.out * places];
+        let is_plain = sizes.kernel == (1, 1) && stride == 1 && padding == 0;
+        let work = |(image, y): (&[f32], &mut [f32]), columns: &mut Vec<f32>| {
+            for (plane, bias) in y.chunks_exact_mut(places).zip(bias) {
+                plane.fill(*bias);
+            }
+            for tile in 0..sizes.tiles() {
+                let rows = sizes.rows(tile);
+                let (at, count) = (rows.start * sizes.out_width, rows.len() * sizes.out_width);
+                let unfolded = if is_plain {
+                    Matrix(&image[at..], places, 1)
+                } else {
+                    columns.resize(patch * sizes.tile_rows * sizes.out_width, 0.0);
+                    sizes.unfold(image, rows, columns);
+                    Matrix(columns, count, 1)
+                };
+                multiply((sizes.out, count, patch), &mut y[at..], places, true, Matrix(weight, patch, 1), unfolded);
+            }
+            if relu {
+                y.iter_mut().for_each(|value| *value = value.max(0.0));
+            }
+        };
+        if !y.is_empty() {
+            let images = images.par_chunks_exact(sizes.image());
+            let outputs = y.par_chunks_exact_mut(sizes.out * places);
+            images.zip(outputs).for_each_init(Vec::new, |columns, pair| work(pair, columns));
+        }
+        tensor(y, vec![shape[0], sizes.out, sizes.out_height, sizes.out_width])
+    }
+
+    fn patch_conv_backward(
+        x: FlexTensor,
+        w: FlexTensor,
+        y: FlexTensor,
+        dy: FlexTensor,
+        stride: usize,
+        padding: usize,
+        relu: bool,
+        wants_dx: bool,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let (x, w, y, dy) = (x.to_contiguous(), w.to_contiguous(), y.to_contiguous(), dy.to_contiguous());
+        let (shape, weight_shape) = (x.layout().shape().to_vec(), w.layout().shape().to_vec());
+        let sizes = Sizes::new(&shape, &weight_shape, stride, padding);
+        let (images, weight) = (x.storage::<f32>(), w.storage::<f32>());
+        let (outputs, slopes) = (y.storage::<f32>(), dy.storage::<f32>());
+        let (patch, places, count) = (sizes.patch(), sizes.places(), shape[0]);
+        let mut dx = vec![0.0; if wants_dx { count * sizes.image() } else { 0 }];
+        let share = count.div_ceil(SHARES).max(1);
+        let mut dx_shares: Vec<&mut [f32]> = dx.chunks_mut((share * sizes.image()).max(1)).collect();
+        dx_shares.resize_with(count.div_ceil(share), Default::default);
+        let work = |(number, dx): (usize, &mut [f32])| {
+            let (mut dw, mut db) = (vec![0.0; sizes.out * patch], vec![0.0f32; sizes.out]);
+            let mut columns = vec![0.0; patch * sizes.tile_rows * sizes.out_width];
+            let mut slope = vec![0.0; sizes.out * places];
+            for image in number * share..((number + 1) * share).min(count) {
+                let of_image = image * sizes.out * places..(image + 1) * sizes.out * places;
+                slope.copy_from_slice(&slopes[of_image.clone()]);
+                if relu {
+                    let y = &outputs[of_image];
+                    slope.iter_mut().zip(y).for_each(|(slope, y)| *slope = if *y > 0.0 { *slope } else { 0.0 });
+                }
+                for (sum, plane) in db.iter_mut().zip(slope.chunks_exact(places)) {
+                    *sum += plane.iter().sum::<f32>();
+                }
+                for tile in 0..sizes.tiles() {
+                    let rows = sizes.rows(tile);
+                    let (at, wide) = (rows.start * sizes.out_width, rows.len() * sizes.out_width);
+                    sizes.unfold(&images[image * sizes.image()..][..sizes.image()], rows.clone(), &mut columns);
+                    let slope = Matrix(&slope[at..], places, 1);
+                    let unfolded = Matrix(&columns, 1, wide);
+                    multiply((sizes.out, patch, wide), &mut dw, patch, true, slope, unfolded);
+                    if wants_dx {
+                        multiply((patch, wide, sizes.out), &mut columns, wide, false, Matrix(weight, 1, patch), slope);
+                        let image = image - number * share;
+                        sizes.fold(&columns, rows, &mut dx[image * sizes.image()..][..sizes.image()]);
+                    }
+                }
+            }
+            (dw, db)
+        };
+        let sums: Vec<(Vec<f32>, Vec<f32>)> = dx_shares.into_par_iter().enumerate().map(work).collect();
+        let (mut dw, mut db) = (vec![0.0; sizes.out * patch], vec![0.0; sizes.out]);
+        for (part_w, part_b) in &sums {
+            dw.iter_mut().zip(part_w).for_each(|(sum, part)| *sum += part);
+            db.iter_mut().zip(part_b).for_each(|(sum, part)| *sum += part);
+        }
+        let dx = if wants_dx { tensor(dx, shape) } else { tensor(vec![0.0], vec![1]) };
+        (dx, tensor(dw, weight_shape), tensor(db, vec![sizes.out]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::ops::ConvOptions;
+    use burn::tensor::{Device, Distribution, module};
+
+    /// Ours and burn's own agree, forward and in all three gradients.
+    #[test]
+    fn agrees_with_burns_convolution() {
+        let device = Device::flex().autodiff();
+        for (size, kernel, stride, padding, relu) in
+            [((13, 17), 6, 3, 2, true), ((16, 16), 4, 2, 1, false), ((9, 7), 3, 1, 1, true), ((8, 8), 1, 1, 0, false)]
+        {
+            let random =
+                |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
+            let (x, w) = (random([11, 3, size.0, size.1]), random([5, 3, kernel, kernel]));
+            let b = Tensor::<1>::random([5], Distribution::Normal(0.0, 1.0), &device).require_grad();
+            let ours = conv2d(x.clone(), w.clone(), b.clone(), stride, padding, relu);
+            let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
+            let theirs = module::conv2d(x.clone(), w.clone(), Some(b.clone()), options);
+            let theirs = if relu { burn::tensor::activation::relu(theirs) } else { theirs };
+            let largest = |a: Tensor<4>, b: Tensor<4>| (a - b).abs().max().into_scalar::<f32>();
+            assert!(largest(ours.clone(), theirs.clone()) < 1e-4, "forward of {kernel}/{stride}/{padding}");
+            let weigh = Tensor::<4>::random(ours.dims(), Distribution::Normal(0.0, 1.0), &device);
+            let (ours, theirs) = ((ours * weigh.clone()).sum().backward(), (theirs * weigh).sum().backward());
+            for tensor in [&x, &w] {
+                let (a, b) = (tensor.grad(&ours).unwrap(), tensor.grad(&theirs).unwrap());
+                assert!(largest(a, b) < 1e-3, "gradient of {kernel}/{stride}/{padding}");
+            }
+            let (a, b) = (b.grad(&ours).unwrap(), b.grad(&theirs).unwrap());
+            assert!((a - b).abs().max().into_scalar::<f32>() < 1e-3, "bias of {kernel}/{stride}/{padding}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Policies: networks that see what cameras and joints see and answer with the next targets, and how they are trained.
+//!
+//! A [`Policy`] is what runs: [`load`] opens one from its folder, whatever its kind. A [`learner::Learner`] is what trains:
+//! [`train::fit`] drives it with batches of [`loader::TrainData`]. Nothing here knows of Bevy; [`crate::rollout`] puts a
+//! policy at an arm. Units outside a policy are the dataset's, LeRobot's numbers; each policy normalises for itself.
+
+pub mod act;
+pub mod augment;
+pub mod checkpoint;
+pub mod conv;
+pub mod diffusion;
+pub mod events;
+pub mod gate;
+pub mod learner;
+pub mod loader;
+pub mod nn;
+pub mod normalise;
+pub mod optimiser;
+pub mod pictures;
+pub mod preset;
+pub mod run_folder;
+pub mod small;
+pub mod small_policy;
+pub mod smolvla;
+pub mod tensors;
+pub mod train;
+pub mod vision;
+
+use crate::dataset::Image;
+use burn::tensor::Device;
+use loader::CameraInput;
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use thiserror::Error;
+
+/// File with a policy's configuration, in LeRobot's layout.
+pub const CONFIG_FILE: &str = "config.json";
+/// File with its weights.
+pub const WEIGHTS_FILE: &str = "model.safetensors";
+/// The first seed that is kept from training, for choosing and judging policies.
+pub const KEPT_SEEDS: u64 = 90_000;
+/// Key of `config.json` under which this program keeps its own entries.
+pub const ORIGIN_KEY: &str = "etude";
+
+/// A policy could not be opened or asked.
+#[derive(Debug, Error)]
+pub enum PolicyError {
+    /// A file could not be read or written.
+    #[error("{file}: {source}; name the folder of a policy, the one with config.json and model.safetensors in it")]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configuration is not what it should be.
+    #[error("{file}: {problem}; {remedy}")]
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The weights are damaged or do not fit.
+    #[error(transparent)]
+    Tensors(#[from] tensors::TensorError),
+    /// The weights do not fit the configuration.
+    #[error("{file}: {problem}; its config.json belongs to other weights, restore both from one copy")]
+    Weights {
+        /// The file.
+        file: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+    /// An observation is not what the policy wants.
+    #[error("the policy cannot be asked: {0}; give it what its config.json lists")]
+    Observation(String),
+}
+
+/// What an arm sees in one tick.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// Measured joints, LeRobot's numbers.
+    pub state: Vec<f32>,
+    /// A picture of each camera, in the order and size of [`PolicySpec::cameras`].
+    pub pictures: Vec<Arc<Image>>,
+}
+
+/// What a policy is asked with.
+#[derive(Clone, Copy, Debug)]
+pub struct Observation<'a> {
+    /// The latest moments, oldest first, as many as [`PolicySpec::n_obs_steps`] says.
+    pub history: &'a [Arc<Moment>],
+    /// What to do, one sentence.
+    pub task: &'a str,
+}
+
+/// Where a policy comes from: this program's entries in `config.json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Names of the joints, `shoulder_pan.pos`, in order.
+    pub joints: Vec<String>,
+    /// Control ticks a second.
+    pub fps: u32,
+    /// The robot's kind.
+    pub robot: Option<String>,
+    /// Task texts it was trained on.
+    pub tasks: Vec<String>,
+    /// Fingerprint of the dataset.
+    pub dataset: String,
+    /// Range of each joint in the dataset, for the gate: least and greatest.
+    #[serde(default)]
+    pub state_range: Vec<(f32, f32)>,
+}
+
+/// What a policy needs and gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicySpec {
+    /// Its kind: `small`, `act`, …
+    pub kind: String,
+    /// Names of the joints; empty where the checkpoint does not tell.
+    pub joints: Vec<String>,
+    /// Cameras in order.
+    pub cameras: Vec<CameraInput>,
+    /// Control ticks a second; `None` where the checkpoint does not tell.
+    pub fps: Option<u32>,
+    /// The robot's kind, where the checkpoint tells.
+    pub robot: Option<String>,
+    /// Moments in an observation.
+    pub n_obs_steps: usize,
+    /// Targets in a chunk.
+    pub chunk_size: usize,
+    /// Targets that are followed before the policy is asked again.
+    pub n_action_steps: usize,
+    /// Task texts it was trained on; empty where the checkpoint does not tell.
+    pub tasks: Vec<String>,
+    /// Least and greatest of each joint in its data; empty where the checkpoint does not tell.
+    pub state_range: Vec<(f32, f32)>,
+}
+
+/// A trained network that answers observations.
+pub trait Policy: Send {
+    /// What it needs and gives.
+    fn spec(&self) -> &PolicySpec;
+
+    /// A chunk for each observation: absolute targets, [chunk_size * joints], step after step. It has no memory of earlier
+    /// calls: the same observations, and the same `noise_seed` where the policy draws noise, give the same chunks.
+    ///
+    /// # Errors
+    /// [`PolicyError::Observation`] when an observation lacks something.
+    fn predict(&mut self, observations: &[Observation], noise_seed: u64) -> Result<Vec<Vec<f32>>, PolicyError>;
+}
+
+/// Reads a folder's `config.json`.
+///
+/// # Errors
+/// [`PolicyError`] naming the file.
+pub fn read_config(folder: &Path) -> Result<serde_json::Value, PolicyError> {
+    let file = folder.join(CONFIG_FILE);
+    let text = std::fs::read_to_string(&file).map_err(|source| PolicyError::Io { file: file.clone(), source })?;
+    serde_json::from_str(&text).map_err(|error| PolicyError::Config {
+        file,
+        problem: format!("no JSON: {error}"),
+        remedy: "restore it from a copy".into(),
+    })
+}
+
+/// Opens the policy in `folder`, or the one in its `policy` or `pretrained_model`.
+///
+/// # Errors
+/// [`PolicyError`] naming the file, what is wrong and what to do.
+pub fn load(folder: &Path, device: &Device) -> Result<Box<dyn Policy>, PolicyError> {
+    let inside = ["policy", "pretrained_model"].map(|name| folder.join(name));
+    let folder = if folder.join(CONFIG_FILE).is_file() {
+        folder
+    } else {
+        inside.iter().find(|inside| inside.join(CONFIG_FILE).is_file()).map_or(folder, PathBuf::as_path)
+    };
+    let config = read_config(folder)?;
+    match config["type"].as_str() {
+        Some(small_policy::KIND) => Ok(Box::new(small_policy::SmallPolicy::open(folder, &config, device)?)),
+        other => Err(PolicyError::Config {
+            file: folder.join(CONFIG_FILE),
+            problem: format!("a policy of the kind {} is not known", other.unwrap_or("(none)")),
+            remedy: format!("there is {}", small_policy::KIND),
+        }),
+    }
+}
