@@ -10,6 +10,11 @@ use bevy::prelude::*;
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Control;
 
+/// What the next Sense would report, without a tick: joints, link poses, pictures. For those who want to see the world
+/// between two ticks.
+#[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Look;
+
 /// Parts of a control tick, in order.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ControlSystems {
@@ -66,6 +71,10 @@ pub fn plugin(app: &mut App, rate: ControlRate, multi_threaded: bool) {
         ..default()
     });
     app.add_schedule(schedule);
+    let mut look = Schedule::new(Look);
+    look.set_executor(SingleThreadedExecutor::new());
+    look.set_build_settings(ScheduleBuildSettings { ambiguity_detection: LogLevel::Error, ..default() });
+    app.add_schedule(look);
     app.configure_sets(
         Control,
         (

@@ -88,6 +88,8 @@ pub struct EpisodeRequests {
     pub scene: Option<ActiveScene>,
     /// Start an episode with this seed.
     pub start: Option<u64>,
+    /// Where the next episode starts, instead of where its seed says; used once.
+    pub start_at: Option<Start>,
     /// End the present one.
     pub stop: bool,
     /// The clock waits for the first movement, as people need; operators that start at once do without.
@@ -167,16 +169,16 @@ pub fn plugin(app: &mut App) {
 }
 
 fn start_episode(world: &mut World) {
-    let (seed, scene, wait) = {
+    let (seed, scene, wait, start_at) = {
         let mut requests = world.resource_mut::<EpisodeRequests>();
         let Some(seed) = requests.start.take() else { return };
         requests.stop = false;
-        (seed, requests.scene.take(), requests.wait_for_movement)
+        (seed, requests.scene.take(), requests.wait_for_movement, requests.start_at.take())
     };
     if let Some(scene) = scene {
         change_scene(world, scene);
     }
-    let fault = set_up_episode(world, seed, wait).err();
+    let fault = set_up_episode(world, seed, wait, start_at).err();
     if fault.is_some() {
         world.resource_mut::<Episode>().phase = EpisodePhase::Idle;
     }
@@ -197,7 +199,7 @@ fn change_scene(world: &mut World, scene: ActiveScene) {
     world.insert_resource(scene);
 }
 
-fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String> {
+fn set_up_episode(world: &mut World, seed: u64, wait: bool, start_at: Option<Start>) -> Result<(), String> {
     let physics = world.resource::<PhysicsEntity>().0;
     let mut arms = world.query::<(Entity, &Arm)>();
     let (entity, joints) = arms
@@ -207,7 +209,7 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool) -> Result<(), String
         .ok_or("there is no arm in the scene")?;
     // A real arm starts where it is: nothing can put it elsewhere.
     let real = joints.iter().any(|joint| world.get::<ServoJoint>(*joint).is_some());
-    let mut start = set_up_world(world, entity, seed, !real)?;
+    let mut start = set_up_world(world, entity, seed, start_at, !real)?;
     let arm = world.get::<Arm>(entity).cloned().ok_or("there is no arm in the scene")?;
     if real {
         let angle = |joint: &Entity| world.get::<JointState>(*joint).map_or(0.0, |state| state.position_rad);

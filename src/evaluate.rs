@@ -85,6 +85,8 @@ pub struct EvaluateOptions {
     pub rollout: RolloutOptions,
     /// Time limit instead of the scene's, s.
     pub time_limit_s: Option<f64>,
+    /// Task text instead of the scene's.
+    pub instruction: Option<String>,
     /// Folder for contact sheets of failures.
     pub gallery: Option<PathBuf>,
 }
@@ -269,8 +271,10 @@ pub fn evaluate(
     }
     let began = std::time::Instant::now();
     let mut loaded = Loaded::new(&options.world)?;
-    if let Some(limit) = options.time_limit_s {
-        Arc::make_mut(&mut loaded.scene.scene).time_limit_s = limit;
+    let scene = Arc::make_mut(&mut loaded.scene.scene);
+    scene.time_limit_s = options.time_limit_s.unwrap_or(scene.time_limit_s);
+    if let Some(instruction) = &options.instruction {
+        scene.instruction.clone_from(instruction);
     }
     if let Some(folder) = &options.gallery {
         std::fs::create_dir_all(folder).map_err(|source| EvaluateError::Folder { folder: folder.clone(), source })?;

@@ -17,8 +17,10 @@ use thiserror::Error;
 pub struct Headless {
     /// The Bevy application.
     pub app: App,
-    /// When the next tick is due, where a real arm keeps the time.
+    /// When the next tick is due, where the clock on the wall keeps the time.
     due: Option<Instant>,
+    /// Whether it does so without a real arm too.
+    in_real_time: bool,
 }
 
 /// The episode could not be started.
@@ -70,7 +72,7 @@ impl Headless {
             app.add_plugins(TaskPoolPlugin::default());
         }
         add_core(&mut app, loaded, options);
-        Self { app, due: None }
+        Self { app, due: None, in_real_time: false }
     }
 
     /// Sets up the episode of `seed`; its first tick has then been made.
@@ -91,10 +93,16 @@ impl Headless {
         self.app.world().get_resource::<ServoArm>().is_some_and(ServoArm::is_finished)
     }
 
+    /// From now on ticks keep to the clock on the wall.
+    pub fn keep_real_time(&mut self) {
+        self.in_real_time = true;
+    }
+
     /// Whether the clock on the wall keeps the time, as it does for real arms and cameras.
-    fn is_real_time(&self) -> bool {
+    pub fn is_real_time(&self) -> bool {
         let world = self.app.world();
-        world.get_resource::<ServoArm>().is_some_and(ServoArm::is_real_time)
+        self.in_real_time
+            || world.get_resource::<ServoArm>().is_some_and(ServoArm::is_real_time)
             || world.get_resource::<RealCameras>().is_some_and(|real| !real.cameras.is_empty())
     }
 

@@ -16,6 +16,8 @@ pub enum Operator {
     Replay,
     /// A learned policy.
     Policy,
+    /// Code outside the tick, which writes the commands between ticks: generation, an environment served to others.
+    Outside,
 }
 
 /// Set inside Decide of the systems that move arms. They may be unordered among themselves, since never more than one of

@@ -1,14 +1,17 @@
 //! Recording: what happened in each tick goes into a dataset. A [`Recorder`] in the world is all it takes; it begins with
 //! every episode and ends with it.
 
+use crate::app::{Backend, RunOptions};
+use crate::backend::servo::{ServoArm, ServoHealth};
 use crate::camera::live::wait_for_pictures;
 use crate::camera::real::CameraError;
 use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use crate::config::TaskConfig;
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::dataset::check::CheckOptions;
 use crate::dataset::{
-    CameraSpec, CutEpisode, Dataset, DatasetError, Event, Image, Load, Outcome, Row, RowExtra, Source, Spec, Writer,
-    WriterOptions, schema::extra,
+    CameraSpec, CutEpisode, Dataset, DatasetError, Event, Image, Load, Note, Outcome, Row, RowExtra, Source, Spec,
+    Writer, WriterOptions, schema::extra,
 };
 use crate::episode::{EndReason, Episode, EpisodePhase, EpisodeStarted, hash_state};
 use crate::joint_units::JointUnits;
@@ -18,8 +21,10 @@ use crate::rollout::PolicyDriver;
 use crate::world::{ActiveScene, DrawnWorld, EpisodeWorld, Order, Randomiser, Worlds};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
+use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// Memory for pictures that wait for encoding, bytes a camera.
@@ -59,6 +64,23 @@ pub enum Keep {
     All,
 }
 
+/// How a [`Recorder`] works.
+#[derive(Clone, Debug, Default)]
+pub struct RecordOptions {
+    /// Which episodes become part of the dataset.
+    pub keep: Keep,
+    /// Task text; `None`: the scene's instruction.
+    pub task: Option<String>,
+    /// Noted about every episode; see [`note`].
+    pub note: Note,
+}
+
+impl From<Keep> for RecordOptions {
+    fn from(keep: Keep) -> Self {
+        Self { keep, ..Self::default() }
+    }
+}
+
 /// Writes episodes into a dataset while it is in the world.
 #[derive(Resource)]
 pub struct Recorder {
@@ -67,9 +89,67 @@ pub struct Recorder {
     cameras: Vec<String>,
     units: JointUnits,
     keep: Keep,
+    task: Option<String>,
+    /// Whether the next episode that starts is recorded.
+    on: bool,
+    /// Whether the task's own verdict counts where the person gives none.
+    is_judged: bool,
+    mark: Option<Outcome>,
+    began: Instant,
     fault: Option<DatasetError>,
     /// Who drove in each row of the present episode, where that is known better than from who has the arm now.
     sources: Vec<Source>,
+}
+
+/// Keeps the time of control ticks against the clock on the wall; without it ticks are in nobody's hurry.
+#[derive(Resource, Clone, Debug, Default)]
+pub struct Pace {
+    due: Option<Instant>,
+    /// How late the present tick is, s.
+    pub late_s: f64,
+    /// Ticks that were late by more than [`LATE_SHARE`], since somebody set this to 0.
+    pub late: usize,
+}
+
+impl Pace {
+    /// Counts a tick of `tick` that begins at `now`.
+    fn count(&mut self, now: Instant, tick: Duration) {
+        // A tick that comes early is the new measure; one that is later than the next would be is not caught up with.
+        let due = self.due.filter(|due| now >= *due).unwrap_or(now);
+        let late = now.duration_since(due);
+        self.late_s = late.as_secs_f64();
+        self.late += usize::from(self.late_s > LATE_SHARE * tick.as_secs_f64());
+        self.due = Some(if late >= tick { now + tick } else { due + tick });
+    }
+
+    /// Time has stood still: the next tick is as early as it comes.
+    pub fn forget(&mut self) {
+        (self.due, self.late_s) = (None, 0.0);
+    }
+}
+
+/// Share of a tick by which it may be late.
+pub const LATE_SHARE: f64 = 0.5;
+
+/// What is noted about episodes recorded with `options`: what a replay needs to be the same, and the person's tags.
+pub fn note(options: &RunOptions, tags: &[String]) -> Note {
+    let mut note = Note::new();
+    note.insert("scene".into(), json!(options.scene));
+    note.insert("arm".into(), json!(options.arm));
+    if let Some(urdf) = &options.urdf {
+        note.insert("urdf".into(), json!(urdf.display().to_string()));
+    }
+    if let Some(servo) = &options.servo {
+        note.insert("servo".into(), json!(servo));
+    }
+    match options.backend {
+        Backend::Sim => note.insert("physics".into(), json!(options.physics)),
+        Backend::Servo { .. } => note.insert("real".into(), json!(true)),
+    };
+    if !tags.is_empty() {
+        note.insert("tags".into(), json!(tags));
+    }
+    note
 }
 
 /// A camera to record.
@@ -86,7 +166,13 @@ pub struct CameraWish {
 ///
 /// # Errors
 /// [`RecordError`]: an unknown camera, or why the dataset cannot be extended.
-pub fn open(world: &mut World, root: &Path, cameras: &[CameraWish], keep: Keep) -> Result<Recorder, RecordError> {
+pub fn open(
+    world: &mut World,
+    root: &Path,
+    cameras: &[CameraWish],
+    options: impl Into<RecordOptions>,
+) -> Result<Recorder, RecordError> {
+    let options = options.into();
     let model = world.query::<&Arm>().iter(world).next().map(|arm| arm.model.clone()).ok_or(RecordError::NoArm)?;
     let units = JointUnits::new(&model);
     let spec = Spec {
@@ -97,17 +183,25 @@ pub fn open(world: &mut World, root: &Path, cameras: &[CameraWish], keep: Keep) 
         extras: true,
     };
     let largest = spec.cameras.iter().map(|camera| camera.width * camera.height * 3).max().unwrap_or(1);
-    let options = WriterOptions {
+    let is_real = world.contains_resource::<ServoArm>();
+    let writer_options = WriterOptions {
         waiting_pictures: (WAITING_BYTES / largest).clamp(16, 512),
         check: CheckOptions { limits: Some(units.limits().to_vec()), ..CheckOptions::default() },
         world: worlds_differ(world) || tells_worlds(root),
+        note: options.note,
     };
-    let writer = SyncCell::new(Writer::open(root, &spec, &options)?);
+    let scored = world.get_resource::<ActiveScene>().is_some_and(|s| !matches!(s.scene.task, TaskConfig::FreePlay));
     Ok(Recorder {
-        writer,
+        writer: SyncCell::new(Writer::open(root, &spec, &writer_options)?),
         cameras: cameras.iter().map(|wish| wish.name.clone()).collect(),
         units,
-        keep,
+        keep: options.keep,
+        task: options.task,
+        on: true,
+        // Nobody sees what a real arm has done to real things.
+        is_judged: scored && !is_real,
+        mark: None,
+        began: Instant::now(),
         fault: None,
         sources: Vec::new(),
     })
@@ -146,7 +240,11 @@ pub fn worlds(dataset: &Dataset) -> Result<Vec<Option<DrawnWorld>>, DatasetError
     dataset.episodes().iter().map(world).collect()
 }
 
-fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<CameraSpec>, RecordError> {
+/// Sets the sizes of `wishes` and lets these cameras draw, and no others.
+///
+/// # Errors
+/// [`RecordError::Camera`] for a name that the scene does not have.
+pub fn set_up_cameras(world: &mut World, wishes: &[CameraWish]) -> Result<Vec<CameraSpec>, RecordError> {
     let mut specs = Vec::new();
     let mut sensors = world.query::<&mut CameraSensor>();
     for CameraWish { name, size } in wishes {
@@ -224,16 +322,47 @@ impl Recorder {
         }
     }
 
-    /// Forgets the episode being recorded.
+    /// Whether the next episode that starts is recorded; at first it is.
+    pub fn switch(&mut self, on: bool) {
+        self.on = on;
+    }
+
+    /// The person's verdict over the episode being recorded, for when it ends; `None`: the task's own counts.
+    pub fn mark(&mut self, verdict: Option<Outcome>) {
+        self.mark = verdict;
+    }
+
+    /// Forgets what was recorded of the present episode.
     pub fn cancel(&mut self) {
         self.writer.get().cancel();
     }
 
+    /// Stops recording the present episode; what there is of it is offered for recovery the next time.
+    pub fn leave(&mut self) {
+        self.writer.get().leave();
+    }
+
+    /// Rows of the episode being recorded.
+    pub fn recorded(&mut self) -> Option<usize> {
+        self.writer.get().recorded()
+    }
+
+    /// Removes the last episode; the news of it comes as an event.
+    pub fn remove_last(&mut self) {
+        self.writer.get().remove_last();
+    }
+
+    /// Gives the last episode another verdict; the news of it comes as an event.
+    pub fn judge_last(&mut self, verdict: Outcome) {
+        self.writer.get().judge_last(verdict);
+    }
+
     fn begin(&mut self, task: &str) {
+        self.mark = None;
         let writer = self.writer.get();
         // An attempt that was left in the middle is not recorded.
         writer.cancel();
-        self.fault = writer.begin(task).err();
+        self.fault = if self.on { writer.begin(self.task.as_deref().unwrap_or(task)).err() } else { None };
     }
 
     /// Adds a row; what fails ends the episode and is kept for [`Self::take_fault`].
@@ -247,8 +376,13 @@ impl Recorder {
 
     fn end(&mut self, success: bool, whole: bool) {
         let writer = self.writer.get();
-        if whole && (success || self.keep == Keep::All) {
-            let verdict = if success { Outcome::Success } else { Outcome::Failure };
+        let verdict = match self.mark.take() {
+            Some(mark) => mark,
+            None if !self.is_judged => Outcome::Unjudged,
+            None if success => Outcome::Success,
+            None => Outcome::Failure,
+        };
+        if whole && (verdict == Outcome::Success || self.keep == Keep::All) {
             if let Err(error) = writer.end(verdict) {
                 self.fault = Some(error);
             }
@@ -277,6 +411,7 @@ pub fn plugin(app: &mut App) {
         Control,
         record.in_set(ControlSystems::Record).before(hash_state).run_if(resource_exists::<Recorder>),
     );
+    app.add_systems(Control, keep_pace.in_set(ControlSystems::Sense).run_if(resource_exists::<Pace>));
     app.add_observer(|_: On<EpisodeStarted>, recorder: Option<ResMut<Recorder>>, order: Res<Order>| {
         if let Some(mut recorder) = recorder {
             recorder.begin(&order.text);
@@ -284,8 +419,15 @@ pub fn plugin(app: &mut App) {
     });
 }
 
+fn keep_pace(mut pace: ResMut<Pace>, rate: Res<ControlRate>) {
+    pace.count(Instant::now(), Duration::from_secs_f64(rate.tick_s()));
+}
+
 fn record(
     mut recorder: ResMut<Recorder>,
+    pace: Option<Res<Pace>>,
+    real: Option<Res<ServoArm>>,
+    health: Option<Res<ServoHealth>>,
     episode: Res<Episode>,
     rate: Res<ControlRate>,
     operator: Res<Operator>,
@@ -309,30 +451,64 @@ fn record(
         let (width, height) = (frame.width as usize, frame.height as usize);
         Some(Arc::new(Image { width, height, rgb: frame.rgb.clone() }))
     };
+    let readings = health.as_ref().filter(|_| real.is_some()).map_or(&[][..], |health| &health.state.joints);
     let row = Row {
         state: recorder.units.to_lerobot(&state_rad),
         action: recorder.units.to_lerobot(&action_rad),
         images: recorder.cameras.iter().filter_map(image).collect(),
         extra: RowExtra {
-            // The simulation's own clock, so that the same seed gives the same row.
-            capture_s: episode.tick as f64 * rate.tick_s(),
+            // In simulation its own clock, so that the same seed gives the same row.
+            capture_s: match real {
+                Some(_) => recorder.began.elapsed().as_secs_f64(),
+                None => episode.tick as f64 * rate.tick_s(),
+            },
+            late_s: pace.map_or(0.0, |pace| pace.late_s as f32),
             load,
+            current_a: readings.iter().map(|joint| joint.current_a as f32).collect(),
+            temperature_c: readings.iter().map(|joint| joint.temperature_c as f32).collect(),
             score: episode.score.value as f32,
             success: episode.score.conditions_hold,
             source: recorder.sources.get(recorded).copied().unwrap_or(match *operator {
                 Operator::Scripted => Source::Expert,
                 Operator::Policy => Source::Policy,
                 Operator::Human if driver.is_some() => Source::Intervention,
-                Operator::Human | Operator::Nobody | Operator::Replay => Source::Human,
+                Operator::Human | Operator::Nobody | Operator::Replay | Operator::Outside => Source::Human,
             }),
-            seed: Some(episode.seed).filter(|seed| *seed < SEEDS_END),
+            seed: Some(episode.seed).filter(|seed| *seed < SEEDS_END && real.is_none()),
             world: drawn.0.as_ref().filter(|_| recorded == 0).map(|world| world.to_json()),
-            ..RowExtra::default()
         },
     };
     recorder.push(row);
     if let Some(outcome) = episode.outcome() {
         let whole = !matches!(outcome.reason, EndReason::Diverged(_));
         recorder.end(outcome.success, whole);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lateness_is_counted_from_when_ticks_were_due() {
+        let (start, tick) = (Instant::now(), Duration::from_millis(30));
+        let mut pace = Pace::default();
+        let mut late_ms = |ms: u64| {
+            pace.count(start + Duration::from_millis(ms), tick);
+            (pace.late_s * 1e3).round()
+        };
+        assert_eq!([0, 30, 65, 90, 140].map(&mut late_ms), [0.0, 0.0, 5.0, 0.0, 20.0]);
+        assert_eq!([145, 175].map(&mut late_ms), [0.0, 0.0], "an early tick is the new measure");
+        assert_eq!([500, 530].map(&mut late_ms), [295.0, 0.0], "a stall counts once");
+        pace.forget();
+        pace.count(start + Duration::from_secs(9), tick);
+        assert_eq!((pace.late_s, pace.late), (0.0, 2), "a pause is no lateness");
+    }
+
+    #[test]
+    fn what_a_replay_needs_is_noted() {
+        let note = note(&RunOptions { physics: "precise".into(), ..RunOptions::default() }, &["a".to_string()]);
+        let text = serde_json::to_string(&note).unwrap();
+        assert_eq!(text, r#"{"scene":"move_t","arm":"so100","physics":"precise","tags":["a"]}"#);
     }
 }

@@ -155,11 +155,10 @@ impl Redrawable {
         if let Some(mut recorder) = headless.app.world_mut().get_resource_mut::<Recorder>() {
             recorder.credit(self.sources.clone());
         }
-        let (mut row, rows) = (0, self.recording.states.len());
-        let last_states = &mut |headless: &mut Headless| {
-            row += 1;
+        let rows = self.recording.states.len();
+        let last_states = &mut |headless: &mut Headless, row: usize| {
             let Some(mut recorder) = headless.app.world_mut().get_resource_mut::<Recorder>() else { return };
-            if row == rows {
+            if row + 1 == rows {
                 recorder.end_as(self.outcome);
             }
             // Nothing is in a hurry: no picture is lost, and key frames stay dense.
@@ -169,7 +168,8 @@ impl Redrawable {
                 std::thread::sleep(Duration::from_millis(1));
             }
         };
-        let report = replay_seen(headless, &self.recording, None, seen, last_states).map_err(ReplayError::from)?;
+        let report = replay_seen(headless, &self.recording, None, seen, &mut || false, last_states)
+            .map_err(ReplayError::from)?;
         if let Some(mut recorder) = headless.app.world_mut().get_resource_mut::<Recorder>() {
             recorder.credit(Vec::new());
             if let Some(fault) = recorder.take_fault() {

@@ -3,11 +3,11 @@
 
 mod limits;
 
-pub use limits::ArmLimits;
+pub use limits::{ArmLimits, Limited};
 
 use crate::arm::{ArmModel, Floor, Tool};
 use crate::config::{ArmConfig, ServoProfile};
-use crate::control::{Control, ControlSystems, EmergencyStop};
+use crate::control::{Control, ControlSystems, EmergencyStop, Look};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
 use std::f64::consts::TAU;
@@ -152,19 +152,28 @@ impl Arm {
     /// True joint angles as far as the encoders tell them, rad: the measured ones less what the zeros are off. For those
     /// who may know, such as scripted experts and what draws the scene; people and policies see the measured ones.
     pub fn true_positions_rad(&self, states: &Query<&JointState>) -> Vec<f64> {
+        self.true_rad(&self.positions_rad(states))
+    }
+
+    /// True joint angles, rad, of an arm that reports `reported_rad`.
+    pub fn true_rad(&self, reported_rad: &[f64]) -> Vec<f64> {
         let tick_rad = TAU / f64::from(self.servo.ticks_per_turn);
-        let truth = |(index, q): (usize, f64)| match self.zero_rad(index) {
-            0.0 => q,
+        let truth = |(index, q): (usize, &f64)| match self.zero_rad(index) {
+            0.0 => *q,
             // Whole ticks again, so that an arm with another zero stands in the very same place.
             zero => ((q - zero) / tick_rad).round() * tick_rad,
         };
-        self.positions_rad(states).into_iter().enumerate().map(truth).collect()
+        reported_rad.iter().enumerate().map(truth).collect()
+    }
+
+    /// The same angles as the arm counts them: what it reports, and is told, of joints that are truly at `q_rad`, rad.
+    pub fn counted_rad(&self, q_rad: &[f64]) -> Vec<f64> {
+        q_rad.iter().enumerate().map(|(index, q)| q + self.zero_rad(index)).collect()
     }
 
     /// Writes a command for every joint, given as true angles, rad.
     pub fn command_true(&self, commands: &mut Query<&mut JointCommand>, q_rad: &[f64]) {
-        let told: Vec<f64> = q_rad.iter().enumerate().map(|(index, q)| q + self.zero_rad(index)).collect();
-        self.command(commands, &told);
+        self.command(commands, &self.counted_rad(q_rad));
     }
 
     /// Writes a command for every joint, rad.
@@ -206,6 +215,7 @@ pub fn plugin(app: &mut App) {
         Control,
         pose_links.in_set(ControlSystems::Sense).in_set(PoseLinks).after(crate::backend::ReadJoints),
     );
+    app.add_systems(Look, pose_links.in_set(PoseLinks).after(crate::backend::ReadJoints));
     app.init_resource::<EmergencyStop>();
     app.add_systems(Control, limits::limit_targets.in_set(ControlSystems::Act).before(crate::backend::SendTargets));
 }
@@ -231,7 +241,7 @@ pub fn spawn_arm(
         })
         .collect();
     let tool = model.hand_tool();
-    let limits = ArmLimits::new(Floor::new(&model));
+    let limits = ArmLimits::new(config.hand_above_table.then(|| Floor::new(&model)));
     commands
         .entity(arm)
         .insert((Arm { model, config, servo, tool, joints, links, drawn: DrawnArm::default() }, limits));

@@ -4,7 +4,8 @@
 //! on a fast machine. At a real arm the network thinks in a thread of its own and the tick never waits for it: what is not
 //! there in time is late, and the arm follows the older chunk, or holds still.
 
-use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use crate::camera::live::wait_for_pictures;
+use crate::camera::{CameraFrame, CameraSensor, CameraState, CamerasInUse};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::dataset::Image;
 use crate::episode::{Episode, EpisodeStarted};
@@ -15,7 +16,7 @@ use crate::policy::pictures::resize;
 use crate::policy::{Moment, Observation, Policy, PolicySpec};
 use crate::robot::{Arm, JointCommand, JointState};
 use crate::teleop::TeleopInput;
-use crate::world::ActiveScene;
+use crate::world::{ActiveScene, Order};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
 use std::collections::VecDeque;
@@ -273,6 +274,7 @@ pub fn install(world: &mut World, policy: Box<dyn Policy>, options: RolloutOptio
             (sensor.config.width, sensor.config.height) = (camera.width as u32, camera.height as u32);
         }
     }
+    wait_for_pictures(world, &names).map_err(|error| vec![error.to_string()])?;
     if *world.resource::<CamerasInUse>() != CamerasInUse::All {
         world.insert_resource(CamerasInUse::Named(names));
     }
@@ -337,7 +339,7 @@ fn is_touched(input: &TeleopInput) -> bool {
 fn drive(
     mut driver: ResMut<PolicyDriver>,
     episode: Res<Episode>,
-    scene: Res<ActiveScene>,
+    order: Res<Order>,
     arms: Query<&Arm>,
     states: Query<&JointState>,
     cameras: Query<(&CameraSensor, &CameraFrame)>,
@@ -357,6 +359,12 @@ fn drive(
     for wanted in &driver.spec.cameras {
         let frame = cameras.iter().find(|(sensor, _)| sensor.config.name == wanted.name).map(|(_, frame)| frame);
         let Some(frame) = frame.filter(|frame| !frame.rgb.is_empty()) else { return };
+        if frame.state == CameraState::Lost {
+            // Blind it does not act: the arm holds still until the camera is back.
+            driver.forget();
+            driver.load.held_ticks += 1;
+            return;
+        }
         let (width, height) = (frame.width as usize, frame.height as usize);
         let mut picture = Image { width, height, rgb: frame.rgb.clone() };
         if (width, height) != (wanted.width, wanted.height) {
@@ -376,7 +384,7 @@ fn drive(
     while driver.history.len() > moments {
         driver.history.pop_front();
     }
-    driver.think(episode.number, episode.tick, &scene.scene.instruction);
+    driver.think(episode.number, episode.tick, &order.text);
     match driver.queue.targets(episode.tick, driver.options.ensemble) {
         Some(targets) => arm.command(&mut commands, &driver.units.to_rad(&targets)),
         None => driver.load.held_ticks += 1,

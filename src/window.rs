@@ -6,10 +6,12 @@
 mod display;
 mod frames;
 mod offscreen;
+mod page;
 pub mod stage;
 
 pub use frames::FrameRate;
 pub use offscreen::{PictureOptions, picture};
+pub use page::{Page, open_page};
 
 use crate::app::{self, Loaded, RunOptions};
 use crate::control::ControlRate;
@@ -170,6 +172,20 @@ pub fn open_with(
     options: &WindowOptions,
     set_up: impl FnOnce(&mut World) -> bool,
 ) -> Result<Option<FrameRate>, WindowError> {
+    // The only thing that can go wrong here is that it shall stay closed.
+    let opened = open_extended(loaded, options, |app| if set_up(app.world_mut()) { Ok(()) } else { Err(()) })?;
+    Ok(opened.unwrap_or(None))
+}
+
+/// As [`open`], with something added to the application before the window opens; if that fails, none does.
+///
+/// # Errors
+/// [`WindowError`] if there is no display or driver, or if it breaks; inside it what adding gave.
+pub fn open_extended<E>(
+    loaded: &Loaded,
+    options: &WindowOptions,
+    extend: impl FnOnce(&mut App) -> Result<(), E>,
+) -> Result<Result<Option<FrameRate>, E>, WindowError> {
     display::find()?;
     let adapter = find_adapter()?;
     let quality = options.quality.unwrap_or(if adapter.software { Quality::Low } else { Quality::High });
@@ -195,16 +211,15 @@ pub fn open_with(
             app.insert_resource(WinitSettings::continuous());
         }
         add_practice(&mut app, loaded, &options.run, options.seed, ScoreBook::of_user());
-        if !set_up(app.world_mut()) {
-            return AppExit::Success;
-        }
+        extend(&mut app)?;
         app.world_mut().spawn(camera());
         frames::add(&mut app, options.measure_s, measured.clone());
-        app.run()
+        Ok(app.run())
     });
     match ended {
-        Ok(AppExit::Success) => Ok(measured.rate(&name.name, quality)),
-        Ok(AppExit::Error(code)) => Err(WindowError::Broke(format!("exit code {code}"))),
+        Ok(Err(fault)) => Ok(Err(fault)),
+        Ok(Ok(AppExit::Success)) => Ok(Ok(measured.rate(&name.name, quality))),
+        Ok(Ok(AppExit::Error(code))) => Err(WindowError::Broke(format!("exit code {code}"))),
         Err(message) if measured.started() => Err(WindowError::Broke(message)),
         Err(message) => Err(WindowError::Start(message)),
     }

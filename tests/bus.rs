@@ -24,7 +24,9 @@ use etude::bus::virtual_bus::arms;
 use etude::bus::virtual_bus::fault::FaultKind;
 use etude::bus::virtual_bus::pty::VirtualArm;
 use etude::bus::virtual_bus::sim_port::SharedBus;
+use etude::episode::EpisodeRequests;
 use etude::headless::Headless;
+use etude::record::{self, CameraWish, Keep, Recorder};
 use etude::rig::RigSetUp;
 use etude::robot::{Arm, JointCommand, JointState, JointTarget};
 
@@ -298,6 +300,40 @@ fn play(headless: &mut Headless, commands: &[Vec<f64>]) -> Trace {
     (targets, angles)
 }
 
+/// An application on a servo bus in simulated time behind which the simulated arm is, standing at `start`, and that bus.
+fn driven(options: &RunOptions, start: &[f64]) -> (Headless, SharedBus) {
+    let mut loaded = Loaded::new(options).unwrap();
+    let (calibration, shared) = simulated(&loaded, start);
+    let clock: Arc<dyn Clock> = Arc::new(shared.clone());
+    // Fast enough that a goal is on the wire, whole, before the physics steps: the driver spreads what is sent between two
+    // cycles over the next, and that is not what is compared here.
+    let fast = DriverSettings { rate_hz: 240.0, ..DriverSettings::default() };
+    let engine = Engine::new(fast, &calibration, opener(&shared), clock.clone()).unwrap();
+    let link = SteppedLink::new(engine, clock);
+    // Connected, all servos checked, still limp: it sinks a little, as a real arm does that nobody holds.
+    link.pass(0.1);
+    loaded.hardware = Some(ServoArm::new(Arc::new(link)));
+    (Headless::from_loaded(&loaded, options), shared)
+}
+
+/// Emulated servos with the simulated arm behind them, standing at `start`, and their calibration.
+fn simulated(loaded: &Loaded, start: &[f64]) -> (ArmCalibration, SharedBus) {
+    let set_up = RigSetUp { q_rad: start.to_vec(), table_friction: Some(0.5), props: Vec::new() };
+    let rig = etude::rig::Rig::new(loaded, &set_up, |_, _, _| {}).unwrap();
+    let calibration = arms::calibration(5);
+    let plant = SimPlant::new(rig, loaded.sim.physics.step_hz);
+    let shared = SharedBus::new(arms::calibrated(&calibration, Some(Box::new(plant))));
+    shared.lock().place(start);
+    (calibration, shared)
+}
+
+fn opener(shared: &SharedBus) -> etude::bus::engine::Opener {
+    let port = shared.clone();
+    Box::new(move || {
+        port.open(1_000_000).map_err(|error| BusError::Open { path: "bus".into(), reason: error.to_string() })
+    })
+}
+
 /// The same application once with the simulation in it and once with a servo bus in it behind which the simulation is.
 #[test]
 fn simulation_and_bus_do_the_same() {
@@ -311,27 +347,7 @@ fn simulation_and_bus_do_the_same() {
     let commands = recorded_commands(&start);
     let (targets, angles) = play(&mut simulated, &commands);
 
-    let mut loaded = Loaded::new(&options).unwrap();
-    let set_up = RigSetUp { q_rad: start.clone(), table_friction: Some(0.5), props: Vec::new() };
-    let rig = etude::rig::Rig::new(&loaded, &set_up, |_, _, _| {}).unwrap();
-    let calibration = arms::calibration(5);
-    let plant = SimPlant::new(rig, loaded.sim.physics.step_hz);
-    let shared = SharedBus::new(arms::calibrated(&calibration, Some(Box::new(plant))));
-    shared.lock().place(&start);
-    let port = shared.clone();
-    let opener = Box::new(move || {
-        port.open(1_000_000).map_err(|error| BusError::Open { path: "bus".into(), reason: error.to_string() })
-    });
-    let clock: Arc<dyn Clock> = Arc::new(shared.clone());
-    // Fast enough that a goal is on the wire, whole, before the physics steps: the driver spreads what is sent between two
-    // cycles over the next, and that is not what is compared here.
-    let fast = DriverSettings { rate_hz: 240.0, ..DriverSettings::default() };
-    let engine = Engine::new(fast, &calibration, opener, clock.clone()).unwrap();
-    let link = SteppedLink::new(engine, clock);
-    // Connected, all servos checked, still limp: it sinks a little, as a real arm does that nobody holds.
-    link.pass(0.1);
-    loaded.hardware = Some(ServoArm::new(Arc::new(link)));
-    let mut driven = Headless::from_loaded(&loaded, &options);
+    let (mut driven, shared) = driven(&options, &start);
     driven.start(3).unwrap();
     // The torque comes on and the arm is brought back to where the other one stands.
     play(&mut driven, &vec![commands[0].clone(); 60]);
@@ -386,4 +402,72 @@ fn the_same_application_drives_an_arm_and_parks_it() {
     drop(headless);
     assert!(parked(&arm.bus().lock()));
     assert!(arm.bus().lock().servos().iter().all(|servo| servo.get(Register::TORQUE_ENABLE) == 0));
+}
+
+/// What the two backends record looks the same to whoever reads it.
+#[test]
+fn simulation_and_bus_record_the_same_columns() {
+    let options =
+        RunOptions { scene: "free_play".into(), operator: etude::operator::Operator::Nobody, ..RunOptions::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let (driven, _bus) = driven(&options, &arms::FOLDED_RAD);
+    let recorded = [("sim", Headless::new(&options).unwrap()), ("bus", driven)].map(|(name, mut headless)| {
+        let root = folder.path().join(name);
+        let camera = CameraWish { name: "overview".into(), size: Some((32, 32)) };
+        let recorder = record::open(headless.app.world_mut(), &root, &[camera], Keep::All).unwrap();
+        headless.app.insert_resource(recorder);
+        headless.start(3).unwrap();
+        (0..20).for_each(|_| headless.tick());
+        headless.app.world_mut().resource_mut::<EpisodeRequests>().stop = true;
+        headless.tick();
+        headless.app.world_mut().resource_mut::<Recorder>().flush();
+        drop(headless);
+        let info = std::fs::read_to_string(root.join("meta/info.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&info).unwrap()
+    });
+    let [sim, bus] = recorded;
+    assert!(sim["features"]["observation.state"].is_object(), "{sim}");
+    for key in ["features", "fps", "robot_type", "codebase_version", "total_frames", "total_episodes"] {
+        assert_eq!(sim[key], bus[key], "{key}");
+    }
+    assert_eq!(sim["total_episodes"], 1);
+}
+
+/// A leader is waved about, its hand through the table's place now and then. The simulated follower keeps its own hand above
+/// the table, and nothing makes it push in vain. Nine minutes of it: `ETUDE_WAVE_SECONDS=540`.
+#[test]
+fn a_simulated_follower_of_a_waving_leader_never_pushes_in_vain() {
+    let seconds = std::env::var("ETUDE_WAVE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(25.0);
+    let loaded = Loaded::new(&RunOptions::default()).unwrap();
+    let (calibration, shared) = simulated(&loaded, &arms::FOLDED_RAD);
+    let mut settings = DriverSettings::of_arm(&loaded.model, &loaded.arm);
+    if std::env::var_os("ETUDE_WITHOUT_TABLE").is_some() {
+        settings.floor = None;
+    }
+    let clock: Arc<dyn Clock> = Arc::new(shared.clone());
+    let mut engine = Engine::new(settings, &calibration, opener(&shared), clock.clone()).unwrap();
+    let (mut hand, mut stage, mut time_s) = (arms::Hand::Wave, 0, 0.0);
+    let mut leader = arms::FOLDED_RAD.to_vec();
+    let (mut held_back, mut stalls) = (0, Vec::new());
+    for cycle in 0..(seconds * 100.0) as u64 {
+        clock.sleep_until(Duration::from_millis(10 * cycle));
+        if cycle == 20 {
+            engine.enable();
+        }
+        leader = hand.step(&leader, 0.01, &mut stage, &mut time_s);
+        engine.set_goal(&leader);
+        engine.cycle();
+        let state = engine.state();
+        held_back += u64::from(state.notices.iter().any(|notice| notice.kind == NoticeKind::AtTable));
+        for (joint, reading) in state.joints.iter().enumerate().filter(|(_, reading)| reading.stalled) {
+            stalls.push((cycle, joint, reading.position_rad, leader[joint], reading.load_fraction));
+        }
+    }
+    assert_eq!(engine.state().mode, Mode::Following);
+    println!(
+        "{held_back} cycles held back by the table, {} cycles stalled: {:.2?}",
+        stalls.len(),
+        &stalls[..stalls.len().min(12)]
+    );
+    assert!(stalls.is_empty(), "{} cycles, {:.2?}", stalls.len(), stalls[0]);
 }

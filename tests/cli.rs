@@ -1,6 +1,9 @@
 //! The program as a person calls it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "cli/recording.rs"]
+mod recording;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
@@ -35,7 +38,7 @@ fn help_comes_at_once_and_lists_the_verbs() {
             let began = Instant::now();
             let text = stdout(&etude(&["--help"]));
             assert!(
-                ["practise", "run", "record", "replay", "dataset", "urdf", "bench", "screenshot", "cameras"]
+                ["practise", "run", "record", "generate", "replay", "dataset", "urdf", "bench", "screenshot", "cameras"]
                     .iter()
                     .all(|verb| text.contains(verb)),
                 "{text}"
@@ -232,7 +235,7 @@ fn what_is_recorded_can_be_checked_edited_and_replayed() {
         "its head is gone"
     );
     stdout(&etude(&["dataset", "delete", out, "--episodes", "1"]));
-    assert!(stdout(&etude(&["dataset", "info", out])).contains("1 episodes"));
+    assert!(stdout(&etude(&["dataset", "info", out])).contains("1 episode,"));
     stdout(&etude(&["dataset", "undo", out]));
     stdout(&etude(&["dataset", "undo", out]));
     assert_eq!(rows_of(out, folder.path()), before, "both edits are taken back");
@@ -328,6 +331,7 @@ mod arms {
             .args(arguments)
             .env("HF_LEROBOT_CALIBRATION", folder.join("calibration"))
             .env("XDG_CONFIG_HOME", folder.join("config"))
+            .env("XDG_RUNTIME_DIR", folder)
             .env("ETUDE_HOME", env!("CARGO_MANIFEST_DIR"))
             .current_dir(folder)
             .stdin(Stdio::piped())
@@ -463,15 +467,57 @@ mod arms {
     }
 
     #[test]
+    fn an_arm_is_guided_by_hand_and_repeats_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut arm = Running::arm(folder, &["--link", "arm"]);
+        let (_, ports, _) = run(folder, &["ports"], "");
+        assert!(ports.contains("an arm at 12.0 V") && ports.contains("[emulated: a follower]"), "{ports}");
+        let guide = ["teleoperate", "--follower", "arm", "--follower-id", "virtual", "--guide", "path.csv"];
+        let mut guide = Running::start(folder, &guide);
+        let mut said = BufReader::new(guide.0.stderr.take().unwrap()).lines();
+        let mut wait_for = |words: &str| {
+            let found = said.by_ref().map(Result::unwrap).any(|line| line.contains(words));
+            assert!(found, "it ended without \"{words}\"");
+        };
+        wait_for("1. Hold the arm");
+        guide.tell("");
+        wait_for("2. Bring it");
+        guide.tell("");
+        wait_for("3. Recording");
+        arm.tell("pose 20 -80 70 50 10 20");
+        std::thread::sleep(Duration::from_secs(2));
+        guide.tell("");
+        wait_for("Enter replays it");
+        arm.tell("still");
+        guide.tell("");
+        // After the replay it asks again.
+        wait_for("Enter replays it");
+        guide.tell("q");
+        wait_for("parking");
+        assert!(guide.0.wait().unwrap().success());
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut guide.0.stdout.take().unwrap(), &mut said).unwrap();
+        assert!(said.contains("points") && said.contains("no joint was further than"), "{said}");
+        let table = std::fs::read_to_string(folder.join("path.csv")).unwrap();
+        assert!(table.starts_with("time_s,shoulder_pan_deg,") && table.lines().count() > 50, "{table}");
+        let last: Vec<f64> = table.lines().last().unwrap().split(',').map(|value| value.parse().unwrap()).collect();
+        assert!((1.0..60.0).contains(&last[0]) && (last[1] - 20.0).abs() < 1.0, "{last:?}");
+    }
+
+    #[test]
     fn what_does_not_fit_is_answered_in_one_line() {
         let folder = tempfile::tempdir().unwrap();
-        let cases: [(&[&str], &str); 8] = [
+        let cases: [(&[&str], &str); 11] = [
             (&["doctor", "--port", "/dev/nope"], "/dev/nope: there is no such port"),
             (&["park", "--port", "/dev/null", "--id", "blue"], "blue.json: no such calibration"),
             (&["calibrate", "--port", "/dev/null", "--id", "a/b"], "letters, digits"),
             (&["calibrate", "--port", "/dev/null", "--id", "a", "--joint", "elbow"], "elbow_flex"),
             (&["setup-motors", "--port", "/dev/null"], "cannot open the port"),
             (&["virtual-arm", "--faults", "nix.ron"], "nix.ron"),
+            (&["teleoperate", "--follower", "sim", "--guide", "path.csv"], "nobody can hold"),
+            (&["calibrate", "--port", "/dev/null", "--id", "a", "--check"], "no such calibration"),
+            (&["bench", "bus", "--seconds", "0"], "--seconds 0"),
             (&["run", "--arm", "real"], "etude calibrate"),
             (&["teleoperate", "--leader", "/dev/null", "--follower", "sim", "--rotate", "999"], "--rotate 999"),
         ];
@@ -564,6 +610,195 @@ fn worlds_that_cannot_differ_so_are_answered_in_words() {
     }
 }
 
+/// Files of a dataset with their content, without what is private to the program.
+fn tree(root: &Path) -> Vec<(String, Vec<u8>)> {
+    fn walk(root: &Path, dir: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with(".etude") {
+                walk(root, &path, found);
+            } else if path.is_file() {
+                found.push((path.strip_prefix(root).unwrap().display().to_string(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(root, root, &mut found);
+    found.sort();
+    found
+}
+
+#[test]
+fn a_killed_generation_goes_on_and_makes_the_same_dataset() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (cut, whole) = (path("cut"), path("whole"));
+    fn arguments<'a>(out: &'a str, workers: &'a str) -> Vec<&'a str> {
+        let options = "generate --episodes 40 --cameras none --chunk 2 --every 3 --json --workers";
+        options.split(' ').chain([workers, "--out", out]).collect()
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_etude"))
+        .args(arguments(&cut, "1"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Killed when the first of five parts is there, whenever that is.
+    while !Path::new(&cut).join(".etude/generate/parts/000000/meta/info.json").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!Path::new(&cut).join("meta").exists(), "it was killed too late");
+    let other = complaint(&["generate", "--episodes", "41", "--cameras", "none", "--out", &cut]);
+    assert!(other.contains("other settings") && other.contains("episodes was 40"), "{other}");
+    let line = |output: &Output| -> serde_json::Value {
+        serde_json::from_str(stdout(output).lines().last().unwrap()).unwrap()
+    };
+    let done = line(&etude(&arguments(&cut, "2")));
+    assert!(done["event"] == "done" && done["episodes"] == 40 && done["made_now"].as_u64().unwrap() < 40, "{done}");
+    line(&etude(&arguments(&whole, "1")));
+    assert!(tree(Path::new(&cut)) == tree(Path::new(&whole)), "a kill changed the dataset");
+    assert!(!Path::new(&cut).join(".etude/generate").exists(), "the workshop is left");
+}
+
+#[test]
+fn generate_refuses_what_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().display().to_string();
+    for (more, word) in [
+        (&["--every", "7"][..], "--every"),
+        (&["--noise", "3"], "--noise"),
+        (&["--cameras", "front"], "overview"),
+        (&["--task", "free_play"], "move_t"),
+        (&["--shard", "4/4"], "0/4"),
+        (&["--workers", "none"], "auto"),
+        (&["--random-start", "2"], "--random-start"),
+    ] {
+        let mut arguments = vec!["generate", "--episodes", "2", "--out", &out];
+        arguments.extend(more);
+        let text = complaint(&arguments);
+        assert!(text.contains(word), "{more:?}: {text}");
+    }
+}
+
+#[test]
+fn a_resumed_training_is_the_uninterrupted_one_and_its_policy_drives() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (data, run) = (path("data"), path("run"));
+    stdout(&etude(&["record", "--episodes", "1", "--size", "64x64", "--out", &data, "--json"]));
+    let train =
+        ["train", "--dataset", &data, "--out", &run, "--steps", "6", "--batch", "8", "--save-every", "3", "--json"];
+    let text = stdout(&etude(&train));
+    let reports = json_lines(&text);
+    assert_eq!(reports.len(), 7, "{text}");
+    assert_eq!((&reports[6]["steps"], &reports[6]["interrupted"]), (&6.into(), &false.into()));
+    let weights = || std::fs::read(folder.path().join("run/policy/model.safetensors")).unwrap();
+    let whole = weights();
+    stdout(&etude(&["train", "--resume", &format!("{run}/checkpoints/000003"), "--json"]));
+    assert!(whole == weights(), "resuming gave other weights");
+    let curves = std::fs::read_to_string(folder.path().join("run/curves.jsonl")).unwrap();
+    assert_eq!(json_lines(&curves).len(), 9);
+    assert!(complaint(&train).contains("--resume"));
+
+    let evaluate = |threads| {
+        let policy = path("run/policy");
+        let follow = ["--episodes", "2", "--time-limit", "1", "--latency-ticks", "1", "--json", "--threads", threads];
+        let text = stdout(&etude(&[&["evaluate", "--policy", &policy][..], &follow].concat()));
+        json_lines(&text)
+    };
+    let (one, two) = (evaluate("1"), evaluate("2"));
+    assert_eq!((&one[2]["episodes"], &one[0]["seed"]), (&2.into(), &100_000.into()));
+    assert_eq!(one[..2], two[..2]);
+
+    let policy = path("run/policy");
+    let seen = complaint(&["evaluate", "--policy", &policy, "--seed", "99999"]);
+    assert!(seen.contains("100000"), "{seen}");
+    let other = complaint(&["evaluate", "--policy", &policy, "--task", "pick_place", "--episodes", "1"]);
+    assert!(other.contains("task: the policy learnt"), "{other}");
+    let file = folder.path().join("run/policy/model.safetensors");
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let damaged = complaint(&["evaluate", "--policy", &policy, "--episodes", "1"]);
+    assert!(damaged.contains("model.safetensors") && damaged.contains("cut"), "{damaged}");
+    let none = complaint(&["rollout", "--policy", &data]);
+    assert!(none.contains("config.json"), "{none}");
+}
+
+/// A client of `etude serve-env`.
+struct Client(std::net::TcpStream);
+
+impl Client {
+    fn ask(&mut self, header: serde_json::Value, payload: &[u8]) -> (serde_json::Value, Vec<u8>) {
+        use std::io::{Read, Write};
+        let header = header.to_string();
+        let lengths = [header.len() as u32, payload.len() as u32].map(u32::to_le_bytes).concat();
+        self.0.write_all(&[&lengths, header.as_bytes(), payload].concat()).unwrap();
+        let mut lengths = [0u8; 8];
+        self.0.read_exact(&mut lengths).unwrap();
+        let length = |at: usize| u32::from_le_bytes(lengths[at..at + 4].try_into().unwrap()) as usize;
+        let (mut head, mut body) = (vec![0; length(0)], vec![0; length(4)]);
+        self.0.read_exact(&mut head).unwrap();
+        self.0.read_exact(&mut body).unwrap();
+        (serde_json::from_slice(&head).unwrap(), body)
+    }
+}
+
+#[test]
+fn served_worlds_step_together_and_repeat() {
+    use serde_json::json;
+    use std::io::{BufRead, BufReader};
+    let options = "serve-env --worlds 3 --threads 2 --cameras overview --size 32x16 --once";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_etude"))
+        .args(options.split(' '))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let port = serde_json::from_str::<serde_json::Value>(&line).unwrap()["port"].as_u64().unwrap() as u16;
+    let mut client = Client(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let (spaces, _) = client.ask(json!({"op": "spaces"}), &[]);
+    assert_eq!((&spaces["worlds"], &spaces["joints"][5]), (&json!(3), &json!("gripper.pos")));
+    assert!(spaces["high"][5] == 100.0 && spaces["low"][5] == 0.0, "{spaces}");
+    // Joints and one prop, then the picture, of each world.
+    let (numbers, picture) = (6 + 5, 32 * 16 * 3);
+    let (answer, first) = client.ask(json!({"op": "reset", "seeds": [4, 5, 4]}), &[]);
+    assert_eq!(answer["terminated"], json!([false, false, false]));
+    assert_eq!(first.len(), 3 * (numbers * 4 + picture));
+    let of = |bytes: &[u8], world: usize| {
+        let pictures = &bytes[3 * numbers * 4..];
+        [&bytes[world * numbers * 4..][..numbers * 4], &pictures[world * picture..][..picture]].concat()
+    };
+    assert!(of(&first, 0) == of(&first, 2) && of(&first, 0) != of(&first, 1), "seeds decide the start");
+    let hold: Vec<u8> = (0..3).flat_map(|world| first[world * numbers * 4..][..24].to_vec()).collect();
+    let mut moved = hold.clone();
+    moved[..4].copy_from_slice(&40f32.to_le_bytes());
+    for _ in 0..20 {
+        client.ask(json!({"op": "step"}), &moved);
+    }
+    let (_, after) = client.ask(json!({"op": "step"}), &moved);
+    let pan = f32::from_le_bytes(after[..4].try_into().unwrap());
+    assert!((pan - 40.0).abs() < 3.0, "the arm went where it was sent: {pan}");
+    assert!(of(&after, 0) != of(&after, 2) && of(&after, 0)[numbers * 4..] != of(&first, 0)[numbers * 4..]);
+    let (_, again) = client.ask(json!({"op": "reset", "seeds": [4], "worlds": [1]}), &[]);
+    assert!(again == [&of(&first, 0)[..]].concat(), "a world alone gives the same as among others");
+    for (header, payload, word) in [
+        (json!({"op": "step"}), &hold[..8], "72 bytes|8 bytes"),
+        (json!({"op": "reset", "seeds": [1]}), &[][..], "seeds"),
+        (json!({"op": "reset", "seeds": [1, 2], "worlds": [0, 0]}), &[], "different numbers"),
+        (json!({"op": "dance"}), &[], "spaces, reset or step"),
+    ] {
+        let (answer, _) = client.ask(header, payload);
+        let error = answer["error"].as_str().unwrap();
+        assert!(word.split('|').any(|word| error.contains(word)), "{error}");
+    }
+    drop(client);
+    assert!(child.wait().unwrap().success());
+}
+
 #[test]
 fn cameras_are_watched_and_get_their_names_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -585,8 +820,9 @@ fn cameras_are_watched_and_get_their_names_once() {
     let report: serde_json::Value = serde_json::from_str(&stdout(&call(&watch))).unwrap();
     let cameras = report["cameras"].as_array().unwrap();
     let test = cameras.iter().find(|camera| camera["bound_to"] == "test").unwrap();
-    assert!(test["fps"].as_f64().unwrap() > 0.0, "{test}");
-    assert_eq!((&test["mode"]["width"], &test["mode"]["encoding"]), (&64.into(), &"jpeg".into()));
+    assert!(test["first_picture_s"].is_number() && test["fps"].is_number(), "{test}");
+    assert_eq!(test["mode"]["width"], 64);
+    assert_eq!(test["mode"]["encoding"], "jpeg");
     let png = std::fs::read(folder.path().join("seen/test.png")).unwrap();
     assert!(png.starts_with(b"\x89PNG"));
     assert!(stdout(&call(&["bind", "front", "folder:shots@15"])).contains("front is folder:"));

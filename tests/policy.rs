@@ -3,17 +3,20 @@
 
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use etude::dataset::Image;
 use etude::policy::act::{Act, ActConfig, ActInput, TemporalEnsemble};
 use etude::policy::checkpoint::{
     self, Checkpoint, Contents, Feature, FeatureKind, Features, NamedTensor, PolicyConfig, PolicyKind, TensorFile,
 };
 use etude::policy::diffusion::{Diffusion, DiffusionConfig, DiffusionInput, Sampler};
 use etude::policy::nn::Noise;
-use etude::policy::normalise::Statistics;
+use etude::policy::normalise::{Normaliser, Statistics};
 use etude::policy::smolvla::{SmolVla, SmolVlaConfig, SmolVlaInput, VlmShape, resize_with_padding};
+use etude::policy::{Moment, Observation};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How far a number may be from LeRobot's.
 const TOLERANCE: f32 = 1e-4;
@@ -268,6 +271,47 @@ fn checkpoint_carries_lerobots_tensors_and_comes_back() {
     let again = Act::new(config, &opened.config.features, &Device::flex()).unwrap();
     let again = opened.load_into(again).unwrap();
     assert_close(again.predict(act_input(&golden)), golden.tensor("eval.actions"), "actions");
+}
+
+#[test]
+fn checkpoint_answers_observations_in_the_datasets_units() {
+    let golden = Golden::open("act");
+    let folder = tempfile::tempdir().unwrap();
+    let act = write_act(&golden, folder.path());
+    let mut policy = etude::policy::load(folder.path(), &Device::flex()).unwrap();
+    let names: Vec<&str> = policy.spec().cameras.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!((names, policy.spec().chunk_size), (vec!["front", "wrist"], 10));
+
+    let picture = |red| Arc::new(Image::filled(64, 64, [red, 120, 30]));
+    let moment = Moment { state: vec![4.0, -10.0, 20.0, 0.0, 5.0, 50.0], pictures: vec![picture(10), picture(200)] };
+    let history = [Arc::new(moment.clone())];
+    let answer = policy.predict(&[Observation { history: &history, task: "" }], 0).unwrap();
+
+    let modes = Checkpoint::open(folder.path()).unwrap().config.normalization;
+    let normaliser = Normaliser::new(&statistics(), &modes, &features(64)).unwrap();
+    let plain = |colour: [f32; 3]| {
+        let colour = Tensor::<1>::from_data(colour, &Device::flex()) / 255.0;
+        colour.reshape([1, 3, 1, 1]).expand([1, 3, 64, 64])
+    };
+    let state = Tensor::<1>::from_data(moment.state.as_slice(), &Device::flex()).reshape([1, 6]);
+    let input = ActInput {
+        state: Some(normaliser.normalise("observation.state", state)),
+        environment: None,
+        images: vec![
+            normaliser.normalise("observation.images.front", plain([10.0, 120.0, 30.0])),
+            normaliser.normalise("observation.images.wrist", plain([200.0, 120.0, 30.0])),
+        ],
+    };
+    let expected: Vec<f32> = normaliser.unnormalise("action", act.predict(input)).into_data().try_into_vec().unwrap();
+    assert_eq!(answer.len(), 1);
+    assert_eq!(answer[0].len(), expected.len());
+    for (a, b) in answer[0].iter().zip(&expected) {
+        assert!((a - b).abs() < 20.0 * TOLERANCE, "{a} instead of {b}");
+    }
+
+    let blind = [Arc::new(Moment { pictures: vec![picture(10)], ..moment })];
+    let error = policy.predict(&[Observation { history: &blind, task: "" }], 0).unwrap_err().to_string();
+    assert!(error.contains("no picture of camera wrist, 64 x 64"), "{error}");
 }
 
 #[test]

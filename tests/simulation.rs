@@ -6,19 +6,24 @@ use bevy::prelude::*;
 use bevy::time::TimeUpdateStrategy;
 use etude::app::{Loaded, RunOptions};
 use etude::arm::{DQuat, DVec3};
-use etude::camera::{CameraFrame, CameraSensor, CamerasInUse};
+use etude::camera::live::{faults, wait_for_pictures};
+use etude::camera::real::{CameraSource, NamedSource};
+use etude::camera::{CameraFrame, CameraSensor, CameraState, CamerasInUse, CamerasWatched};
 use etude::config::{PropShape, TeeSize};
 use etude::control::Control;
 use etude::episode::{Episode, EpisodeRequests};
+use etude::generate::{Maker, Settings, Shard, column, world_hash};
 use etude::headless::{Headless, StartError};
 use etude::operator::Operator;
+use etude::record::{self, Keep};
 use etude::redraw::for_each_look;
 use etude::rig::{Rig, RigSetUp};
 use etude::robot::JointState;
 use etude::task::expert::{Expert, ExpertMemory, ExpertSpeed, GripPhase, Situation, advise, grip_and_place, job_of};
 use etude::world::{EpisodeWorld, Order, PropBody, PropState, Randomiser, Worlds, sample_start, yaw_rad};
 use std::f64::consts::{FRAC_PI_2, TAU};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 type Pose = bevy_rapier3d::rapier::math::Pose;
 type Vector = bevy_rapier3d::rapier::math::Vector;
@@ -665,4 +670,277 @@ fn the_expert_that_knows_the_drawn_values_does_its_task_in_every_world() {
     let failed: Vec<_> = (0..50).map(|seed| headless.run(seed).unwrap()).filter(|report| !report.success).collect();
     println!("{} of 50", 50 - failed.len());
     assert!(failed.len() <= 2, "{failed:?}");
+}
+
+/// Settings for generating a few episodes of Move-T without pictures.
+fn settings(loaded: &Loaded, options: &RunOptions) -> Settings {
+    Settings {
+        task: "move_t".into(),
+        expert: etude::task::expert::Expert::Place,
+        from: None,
+        episodes: 5,
+        seed: 100,
+        keep_all: false,
+        cameras: Vec::new(),
+        quantiser: 18,
+        every: 1,
+        control_hz: 30,
+        chunk: 3,
+        noise_rad: vec![0.01],
+        random_start: 0.5,
+        wider: 0.1,
+        speed: 1.0,
+        limit_s: 15.0,
+        worlds_differ: loaded.worlds.ranges(&loaded.scene.scene).is_some(),
+        world: world_hash(loaded, options),
+        etude: String::new(),
+    }
+}
+
+fn floats(numbers: &etude::dataset::bulk::Numbers) -> &[f32] {
+    match numbers {
+        etude::dataset::bulk::Numbers::F32(values) => values,
+        other => panic!("not single precision: {other:?}"),
+    }
+}
+
+#[test]
+fn looking_ahead_leaves_no_trace_and_tells_what_will_happen() {
+    let options = RunOptions { operator: Operator::Outside, ..RunOptions::default() };
+    let loaded = loaded(&options);
+    let attempt = |chunk: u32, noise: f64| {
+        let settings = Settings { chunk, noise_rad: vec![noise], ..settings(&loaded, &options) };
+        let mut maker = Maker::new(&loaded, &options, Arc::new(settings)).unwrap();
+        maker.attempt(7, true).unwrap()
+    };
+    let column = |attempt: &etude::generate::Attempt, key: &str| {
+        let episode = attempt.episode.as_ref().unwrap();
+        let numbers = &episode.columns.iter().find(|column| column.0 == key).unwrap().1;
+        floats(numbers).to_vec()
+    };
+    for noise in [0.0, 0.015] {
+        let (without, with) = (attempt(0, noise), attempt(8, noise));
+        assert_eq!((without.digest, without.ticks), (with.digest, with.ticks), "noise {noise}");
+        assert_eq!(column(&without, "action"), column(&with, "action"));
+        let (action, chunk) = (column(&with, "action"), column(&with, column::CHUNK));
+        let rows = action.len() / 6;
+        assert_eq!(chunk.len(), rows * 48);
+        let told = (0..rows - 8).flat_map(|row| (0..8).map(move |step| (row, step)));
+        let right =
+            told.filter(|(row, step)| chunk[row * 48 + step * 6..][..6] == action[(row + step) * 6..][..6]).count();
+        // Without noise what was told is what happens; with noise only the first step is.
+        let all = (rows - 8) * 8;
+        assert!(if noise == 0.0 { right == all } else { right < all / 2 && right >= all / 8 }, "{right} of {all}");
+        let sent = column(&with, column::SENT);
+        let apart: f32 = action.iter().zip(&sent).map(|(a, b)| (a - b).abs()).sum();
+        // Without noise only encoder ticks, and now and then the speed limit, are between the two.
+        let apart = apart / action.len() as f32;
+        assert!(if noise == 0.0 { apart < 0.1 } else { apart > 0.4 }, "noise {noise}: {apart} degrees");
+    }
+}
+
+/// Every file of a dataset with its content, without what is private to this program.
+fn tree(root: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().is_some_and(|name| name == ".etude") {
+            continue;
+        }
+        if path.is_dir() {
+            found.extend(tree(&path));
+        } else {
+            found.push((path.clone(), std::fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn assert_same_tree(a: &Path, b: &Path) {
+    let (left, right) = (tree(a), tree(b));
+    let names = |found: &[(PathBuf, Vec<u8>)], root: &Path| -> Vec<PathBuf> {
+        found.iter().map(|(path, _)| path.strip_prefix(root).unwrap().to_path_buf()).collect()
+    };
+    assert_eq!(names(&left, a), names(&right, b));
+    for ((path, left), (_, right)) in left.iter().zip(&right) {
+        assert!(left == right, "{} differs", path.display());
+    }
+}
+
+#[test]
+fn a_generated_dataset_is_the_same_from_any_number_of_workers_and_shards() {
+    let options = RunOptions { operator: Operator::Outside, ..RunOptions::default() };
+    let loaded = loaded(&options);
+    let camera = etude::generate::Camera { name: "overview".into(), width: 32, height: 32 };
+    // More than one part each, so that workers really share the work.
+    let settings = Settings { episodes: 36, every: 10, cameras: vec![camera], ..settings(&loaded, &options) };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let make = |name: &str, shard: Shard, workers: usize| {
+        etude::generate::run(&loaded, &options, &settings, &[], (shard, workers), &at(name), |_| {}).unwrap()
+    };
+    let made = make("one", Shard::default(), 1);
+    assert!(made.episodes == 36 && made.tried >= 36 && made.rows > 36 * 5, "{made:?}");
+    make("three", Shard::default(), 3);
+    assert_same_tree(&at("one"), &at("three"));
+    for (name, index) in [("b", 1), ("c", 2), ("a", 0)] {
+        make(name, Shard { index, count: 3 }, 2);
+    }
+    etude::dataset::edit::merge(&[at("c"), at("a"), at("b")], &at("joined")).unwrap();
+    assert_same_tree(&at("one"), &at("joined"));
+    let missing = etude::dataset::edit::merge(&[at("c"), at("a")], &at("no")).unwrap_err().to_string();
+    assert!(missing.contains("shard 1/3") && missing.contains("missing"), "{missing}");
+    // Asked again there is nothing to do; asked for something else the folder is refused.
+    assert_eq!(make("one", Shard::default(), 1).made_now, 0);
+    let other = Settings { seed: 5, ..settings.clone() };
+    let refused = etude::generate::run(&loaded, &options, &other, &[], (Shard::default(), 1), &at("one"), |_| {});
+    assert!(refused.unwrap_err().to_string().contains("another folder"));
+}
+
+#[test]
+fn looking_between_ticks_leaves_no_trace() {
+    let run = |look: bool| {
+        let mut headless = Headless::new(&RunOptions::default()).unwrap();
+        headless.start(3).unwrap();
+        for _ in 0..40 {
+            if look {
+                headless.app.world_mut().insert_resource(CamerasInUse::Named(vec!["wrist".into()]));
+                headless.app.world_mut().run_schedule(etude::control::Look);
+                headless.app.world_mut().insert_resource(CamerasInUse::None);
+            }
+            headless.tick();
+        }
+        headless.episode().digest()
+    };
+    assert_eq!(run(false), run(true));
+}
+
+#[test]
+fn demonstrations_are_carried_over_to_other_starts() {
+    let options = RunOptions { operator: Operator::Outside, scene: "pick_place".into(), ..RunOptions::default() };
+    let loaded = loaded(&options);
+    let dir = tempfile::tempdir().unwrap();
+    let shown = Settings {
+        episodes: 4,
+        chunk: 0,
+        noise_rad: vec![0.0],
+        random_start: 0.0,
+        speed: 0.8,
+        limit_s: 30.0,
+        ..settings(&loaded, &options)
+    };
+    let (from, to) = (dir.path().join("shown"), dir.path().join("carried"));
+    let all = (Shard::default(), 2);
+    etude::generate::run(&loaded, &options, &shown, &[], all, &from, |_| {}).unwrap();
+    let (demonstrations, name) = etude::generate::demonstrations(&from, &loaded, &options, 30).unwrap();
+    assert_eq!(demonstrations.len(), 4);
+    let carried = Settings { episodes: 8, seed: 900, from: Some(name), chunk: 2, noise_rad: vec![0.005], ..shown };
+    let made = etude::generate::run(&loaded, &options, &carried, &demonstrations, all, &to, |_| {}).unwrap();
+    // Three in ten is promised for ten demonstrations; four at twice a person's pace do a little worse.
+    assert!(made.episodes == 8 && made.tried <= 40, "{made:?}");
+}
+
+/// A folder with a picture of one colour.
+fn pictures_of(colour: [u8; 3]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    paint(folder.path(), colour);
+    folder
+}
+
+fn paint(folder: &Path, colour: [u8; 3]) {
+    std::fs::create_dir_all(folder).unwrap();
+    let file = std::fs::File::create(folder.join("a.png")).unwrap();
+    let mut encoder = png::Encoder::new(file, 40, 30);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&colour.repeat(40 * 30)).unwrap();
+}
+
+fn with_cameras(cameras: &[(&str, &Path)]) -> Headless {
+    let source = |path: &Path| CameraSource::Folder { path: path.into(), fps: 120.0 };
+    let cameras = cameras.iter().map(|(name, path)| NamedSource { name: (*name).into(), source: source(path) });
+    let options = RunOptions { cameras: cameras.collect(), operator: Operator::Nobody, ..RunOptions::default() };
+    Headless::new(&options).unwrap()
+}
+
+fn frame_of(headless: &mut Headless, name: &str) -> CameraFrame {
+    let world = headless.app.world_mut();
+    let mut frames = world.query::<(&CameraSensor, &CameraFrame)>();
+    frames.iter(world).find(|(sensor, _)| sensor.config.name == name).unwrap().1.clone()
+}
+
+/// Ticks until the camera's frame is as wished; ticks take real time here.
+fn tick_until(headless: &mut Headless, name: &str, wish: impl Fn(&CameraFrame) -> bool) -> CameraFrame {
+    for _ in 0..3000 {
+        headless.tick();
+        let frame = frame_of(headless, name);
+        if wish(&frame) {
+            return frame;
+        }
+    }
+    panic!("camera {name} never came to it: {:?}", frame_of(headless, name).state);
+}
+
+#[test]
+fn real_cameras_stand_beside_simulated_ones_and_survive_a_change_of_scene() {
+    let (red, blue) = (pictures_of([200, 10, 10]), pictures_of([10, 10, 200]));
+    let mut headless = with_cameras(&[("overview", red.path()), ("extra", blue.path())]);
+    wait_for_pictures(headless.app.world_mut(), &["overview".into(), "extra".into()]).unwrap();
+    headless.start(0).unwrap();
+    let overview = tick_until(&mut headless, "overview", |frame| frame.captured.is_some());
+    assert_eq!(overview.rgb[..3], [200, 10, 10]);
+    assert_eq!(overview.rgb.len(), (overview.width * overview.height * 3) as usize);
+    let extra = tick_until(&mut headless, "extra", |frame| frame.captured.is_some());
+    assert_eq!((extra.width, extra.height, extra.rgb[2]), (640, 480, 200));
+    assert!(frame_of(&mut headless, "wrist").rgb.is_empty(), "nobody asked the simulated camera");
+    // The simulated one draws for whoever watches, whatever is in use.
+    headless.app.insert_resource(CamerasWatched(true));
+    headless.tick();
+    assert!(!frame_of(&mut headless, "wrist").rgb.is_empty());
+    let other = etude::app::load_scene("pick_place").unwrap();
+    let mut requests = headless.app.world_mut().resource_mut::<EpisodeRequests>();
+    (requests.scene, requests.start) = (Some(other), Some(1));
+    tick_until(&mut headless, "extra", |frame| frame.rgb.first() == Some(&10));
+}
+
+#[test]
+fn a_lost_camera_is_flagged_keeps_its_picture_and_comes_back() {
+    let folder = pictures_of([9, 9, 9]);
+    let inner = folder.path().join("inner");
+    paint(&inner, [50, 60, 70]);
+    let mut headless = with_cameras(&[("front", &inner)]);
+    headless.start(0).unwrap();
+    tick_until(&mut headless, "front", |frame| frame.state != CameraState::Lost && frame.captured.is_some());
+    std::fs::remove_dir_all(&inner).unwrap();
+    let lost = tick_until(&mut headless, "front", |frame| frame.state == CameraState::Lost);
+    assert_eq!(lost.rgb[..3], [50, 60, 70]);
+    paint(&inner, [80, 90, 100]);
+    let back = tick_until(&mut headless, "front", |frame| frame.rgb[0] == 80);
+    assert_ne!(back.state, CameraState::Lost);
+    let faults = faults(headless.app.world_mut());
+    assert_eq!((faults.len(), faults[0].0.as_str(), faults[0].2 > 0), (1, "front", true));
+}
+
+#[test]
+fn what_a_real_camera_saw_is_recorded_in_the_size_asked_for() {
+    let green = pictures_of([20, 180, 30]);
+    let mut headless = with_cameras(&[("front", green.path())]);
+    let root = green.path().join("dataset");
+    let wish = record::CameraWish { name: "front".into(), size: Some((64, 48)) };
+    let recorder = record::open(headless.app.world_mut(), &root, &[wish], Keep::All).unwrap();
+    headless.app.insert_resource(recorder);
+    headless.start(3).unwrap();
+    for _ in 0..6 {
+        headless.tick();
+    }
+    headless.app.world_mut().resource_mut::<EpisodeRequests>().stop = true;
+    headless.tick();
+    headless.app.world_mut().resource_mut::<record::Recorder>().flush();
+    headless.app.world_mut().remove_resource::<record::Recorder>();
+    let dataset = etude::dataset::Dataset::open(&root).unwrap();
+    assert_eq!(dataset.episodes().len(), 1);
+    let image = dataset.frame(2, "observation.images.front").unwrap();
+    assert_eq!((image.width, image.height), (64, 48));
+    let [r, g, b] = image.pixel(30, 20);
+    assert!(r.abs_diff(20) < 6 && g.abs_diff(180) < 6 && b.abs_diff(30) < 6, "{r} {g} {b}");
 }

@@ -138,9 +138,8 @@ fn outermost(kind: &ShapeKind) -> Vec<(DVec3, f64)> {
                     let z = 1.0 - (2.0 * index as f64 + 1.0) / DIRECTIONS as f64;
                     let (angle, around) = (2.399_963 * index as f64, (1.0 - z * z).sqrt());
                     let direction = DVec3::new(around * angle.cos(), around * angle.sin(), z);
-                    (0..vertices.len()).max_by(|a, b| {
-                        direction.dot(vertices[*a]).total_cmp(&direction.dot(vertices[*b]))
-                    })
+                    (0..vertices.len())
+                        .max_by(|a, b| direction.dot(vertices[*a]).total_cmp(&direction.dot(vertices[*b])))
                 })
                 .collect();
             found.sort_unstable();

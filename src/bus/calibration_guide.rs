@@ -76,7 +76,8 @@ pub struct View {
 impl View {
     /// The pose the person should bring the arm to, rad, at a moment of the animation, s; nothing where any pose will do.
     pub fn wanted_rad(&self, limits: &[(f64, f64)], time_s: f64) -> Option<Vec<f64>> {
-        let middle: Vec<f64> = self.joints.iter().zip(limits).map(|(joint, ends)| middle_rad(&joint.name, *ends)).collect();
+        let middle: Vec<f64> =
+            self.joints.iter().zip(limits).map(|(joint, ends)| middle_rad(&joint.name, *ends)).collect();
         match self.step {
             Step::Hold => Some(FOLDED_RAD.to_vec()),
             Step::Middle => Some(middle),
@@ -149,7 +150,8 @@ impl Guide {
         if let Some(alone) = alone {
             targets.retain(|target| target.name == alone);
             if targets.is_empty() || known.is_none() {
-                let reason = if targets.is_empty() { "there is no such joint" } else { "calibrate the whole arm first" };
+                let reason =
+                    if targets.is_empty() { "there is no such joint" } else { "calibrate the whole arm first" };
                 return Err(BusError::Settings { field: format!("joint {alone}"), reason: reason.to_owned() });
             }
         }
@@ -205,7 +207,8 @@ impl Guide {
         let ids: Vec<u8> = all.iter().map(|target| target.id).collect();
         let read = self.port.sync_read(&ids, PRESENT_ADDRESS, PRESENT_LEN)?;
         for (joint, answer) in read.answers.iter().enumerate().take(self.newest.len()) {
-            let ticks = answer.as_ref().and_then(|(block, _)| Register::PRESENT_POSITION.in_block(PRESENT_ADDRESS, block));
+            let ticks =
+                answer.as_ref().and_then(|(block, _)| Register::PRESENT_POSITION.in_block(PRESENT_ADDRESS, block));
             let Some(ticks) = ticks else { continue };
             let before = self.newest[joint].replace(ticks);
             self.first[joint].get_or_insert(ticks);
@@ -450,7 +453,10 @@ mod tests {
             guide.poll().unwrap();
         }
         let seen = guide.view();
-        assert!(seen.joints.iter().zip(MIDDLE).all(|(joint, angle)| (joint.angle_rad - angle).abs() < 0.02), "{seen:#?}");
+        assert!(
+            seen.joints.iter().zip(MIDDLE).all(|(joint, angle)| (joint.angle_rad - angle).abs() < 0.02),
+            "{seen:#?}"
+        );
         guide.proceed().unwrap();
         let error = guide.proceed().unwrap_err().to_string();
         assert!(error.contains("shoulder_pan"), "nothing moved yet: {error}");
@@ -473,7 +479,10 @@ mod tests {
         let after = guide.view();
         for ((before, after), angle) in before.joints.iter().zip(&after.joints).zip([0.4, -0.5, 0.6, 0.7, 0.3, 0.2]) {
             // The model's ranges are not quite symmetric; LeRobot's zero is the middle of the range.
-            assert!((before.angle_rad - after.angle_rad).abs() < 0.004 && (after.angle_rad - angle).abs() < 0.1, "{after:?}");
+            assert!(
+                (before.angle_rad - after.angle_rad).abs() < 0.004 && (after.angle_rad - angle).abs() < 0.1,
+                "{after:?}"
+            );
         }
         assert_eq!(guide.whole(), *guide.recorded());
     }

@@ -129,7 +129,7 @@ impl DriverSettings {
     /// position loop, the gripper's torque, speed where it is below the driver's own. Joints of other names keep the
     /// defaults.
     pub fn of_arm(model: &Arc<ArmModel>, config: &ArmConfig) -> Self {
-        let mut settings = Self { floor: Some(Floor::new(model)), ..Self::default() };
+        let mut settings = Self { floor: config.hand_above_table.then(|| Floor::new(model)), ..Self::default() };
         for joint in &mut settings.joints {
             let Some(found) = model.joint_index(&joint.name).map(|index| &model.joints[index]) else { continue };
             (joint.lower_rad, joint.upper_rad) = (found.lower, found.upper);

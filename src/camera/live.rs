@@ -206,13 +206,7 @@ pub fn faults(world: &mut World) -> Vec<(String, u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::RunOptions;
-    use crate::camera::CamerasWatched;
     use crate::camera::real::{Encoding, Mode};
-    use crate::episode::EpisodeRequests;
-    use crate::headless::Headless;
-    use crate::operator::Operator;
-    use crate::record::{self, Keep};
 
     #[test]
     fn old_pictures_are_stale_and_slow_cameras_are_not() {
@@ -223,108 +217,5 @@ mod tests {
         assert_eq!(at(5, 0.25), CameraState::Fresh);
         assert_eq!(at(5, f32::INFINITY), CameraState::Stale);
         assert_eq!(judge(0.0, &Health { mode: mode(30), ..Health::default() }), CameraState::Lost);
-    }
-
-    /// A folder with a picture of one colour.
-    fn folder(colour: [u8; 3]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fill(folder.path(), colour);
-        folder
-    }
-
-    fn fill(folder: &std::path::Path, colour: [u8; 3]) {
-        std::fs::create_dir_all(folder).unwrap();
-        let file = std::fs::File::create(folder.join("a.png")).unwrap();
-        let mut encoder = png::Encoder::new(file, 40, 30);
-        encoder.set_color(png::ColorType::Rgb);
-        encoder.write_header().unwrap().write_image_data(&colour.repeat(40 * 30)).unwrap();
-    }
-
-    fn headless(cameras: &[(&str, &std::path::Path)]) -> Headless {
-        let source = |path: &std::path::Path| CameraSource::Folder { path: path.into(), fps: 120.0 };
-        let cameras = cameras.iter().map(|(name, path)| NamedSource { name: (*name).into(), source: source(path) });
-        let options = RunOptions { cameras: cameras.collect(), operator: Operator::Nobody, ..RunOptions::default() };
-        Headless::new(&options).unwrap()
-    }
-
-    fn frame(headless: &mut Headless, name: &str) -> CameraFrame {
-        let world = headless.app.world_mut();
-        let mut frames = world.query::<(&CameraSensor, &CameraFrame)>();
-        frames.iter(world).find(|(sensor, _)| sensor.config.name == name).unwrap().1.clone()
-    }
-
-    /// Ticks until the camera's frame is as wished; ticks take real time here.
-    fn tick_until(headless: &mut Headless, name: &str, wish: impl Fn(&CameraFrame) -> bool) -> CameraFrame {
-        for _ in 0..3000 {
-            headless.tick();
-            let frame = frame(headless, name);
-            if wish(&frame) {
-                return frame;
-            }
-        }
-        panic!("camera {name} never came to it: {:?}", frame(headless, name).state);
-    }
-
-    #[test]
-    fn real_cameras_stand_beside_simulated_ones_and_survive_a_change_of_scene() {
-        let (red, blue) = (folder([200, 10, 10]), folder([10, 10, 200]));
-        let mut headless = headless(&[("overview", red.path()), ("extra", blue.path())]);
-        wait_for_pictures(headless.app.world_mut(), &["overview".into(), "extra".into()]).unwrap();
-        headless.start(0).unwrap();
-        let overview = tick_until(&mut headless, "overview", |frame| frame.captured.is_some());
-        assert_eq!(overview.rgb[..3], [200, 10, 10]);
-        assert_eq!(overview.rgb.len(), (overview.width * overview.height * 3) as usize);
-        let extra = tick_until(&mut headless, "extra", |frame| frame.state == CameraState::Fresh);
-        assert_eq!((extra.width, extra.height, extra.rgb[2]), (640, 480, 200));
-        assert!(frame(&mut headless, "wrist").rgb.is_empty(), "nobody asked the simulated camera");
-        // The simulated one draws for whoever watches, whatever is in use.
-        headless.app.insert_resource(CamerasWatched(true));
-        headless.tick();
-        assert!(!frame(&mut headless, "wrist").rgb.is_empty());
-        let other = crate::app::load_scene("pick_place").unwrap();
-        let mut requests = headless.app.world_mut().resource_mut::<EpisodeRequests>();
-        (requests.scene, requests.start) = (Some(other), Some(1));
-        tick_until(&mut headless, "extra", |frame| frame.rgb.first() == Some(&10));
-    }
-
-    #[test]
-    fn a_lost_camera_is_flagged_keeps_its_picture_and_comes_back() {
-        let folder = folder([9, 9, 9]);
-        let inner = folder.path().join("inner");
-        fill(&inner, [50, 60, 70]);
-        let mut headless = headless(&[("front", &inner)]);
-        headless.start(0).unwrap();
-        tick_until(&mut headless, "front", |frame| frame.state == CameraState::Fresh);
-        std::fs::remove_dir_all(&inner).unwrap();
-        let lost = tick_until(&mut headless, "front", |frame| frame.state == CameraState::Lost);
-        assert_eq!(lost.rgb[..3], [50, 60, 70]);
-        fill(&inner, [80, 90, 100]);
-        let back = tick_until(&mut headless, "front", |frame| frame.rgb[0] == 80);
-        assert_eq!(back.state, CameraState::Fresh);
-        let faults = faults(headless.app.world_mut());
-        assert_eq!((faults.len(), faults[0].0.as_str(), faults[0].2 > 0), (1, "front", true));
-    }
-
-    #[test]
-    fn recording_refuses_a_camera_without_pictures_and_keeps_what_a_real_one_saw() {
-        let green = folder([20, 180, 30]);
-        let mut headless = headless(&[("front", green.path())]);
-        let root = green.path().join("dataset");
-        let wish = |name: &str| record::CameraWish { name: name.into(), size: Some((64, 48)) };
-        let recorder = record::open(headless.app.world_mut(), &root, &[wish("front")], Keep::All).unwrap();
-        headless.app.insert_resource(recorder);
-        headless.start(3).unwrap();
-        for _ in 0..6 {
-            headless.tick();
-        }
-        headless.app.world_mut().resource_mut::<EpisodeRequests>().stop = true;
-        headless.tick();
-        headless.app.world_mut().resource_mut::<record::Recorder>().flush();
-        headless.app.world_mut().remove_resource::<record::Recorder>();
-        let dataset = crate::dataset::Dataset::open(&root).unwrap();
-        assert_eq!(dataset.episodes().len(), 1);
-        let image = dataset.frame(2, "observation.images.front").unwrap();
-        let [r, g, b] = image.pixel(30, 20);
-        assert!(r.abs_diff(20) < 6 && g.abs_diff(180) < 6 && b.abs_diff(30) < 6, "{r} {g} {b}");
     }
 }

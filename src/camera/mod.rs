@@ -10,7 +10,7 @@ mod studio;
 pub use live::spawn_cameras;
 
 use crate::config::CameraConfig;
-use crate::control::{Control, ControlSystems};
+use crate::control::{Control, ControlSystems, Look};
 use crate::robot::PoseLinks;
 use crate::world::ActiveScene;
 use bevy::prelude::*;
@@ -104,6 +104,7 @@ pub fn plugin(app: &mut App) {
         )
             .in_set(ControlSystems::Sense),
     );
+    app.add_systems(Look, studio::draw_cameras.after(PoseLinks));
 }
 
 /// Cameras are set up as the scene has them, in each episode anew; their size may have been chosen by who looks.

@@ -1,5 +1,6 @@
 //! `etude bench`: the program's own speed on this machine.
 
+use super::bench_data::{self, Generation, Reading};
 use super::{CliError, progress_bar, say};
 use crate::app::RunOptions;
 use crate::arm::DVec3;
@@ -45,6 +46,10 @@ struct Figures {
     /// Load of the machine over the last minute when the benchmark began, if the system tells it.
     load_average: Option<f64>,
     ticks_per_second: Vec<Case>,
+    /// Making a dataset of Move-T by the expert, all cores.
+    generation: Vec<Generation>,
+    /// Reading a dataset.
+    reading: Vec<Reading>,
     /// Loading all files, building the world and making the first tick, s.
     start_to_first_tick_s: f64,
     /// Memory of one headless world, MiB, if the system tells it.
@@ -78,7 +83,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
         ("Move-T, two cameras of 640x480", "move_t", Drive::Expert, Some((640, 480))),
     ];
     let load_average = load_average();
-    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(cases.len() as u64, "cases") };
+    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(cases.len() as u64 + 5, "cases") };
     let mut figures = Vec::new();
     for (case, scene, drive, pictures) in cases {
         bar.set_message(case);
@@ -87,6 +92,11 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
         figures.push(Case { case, ticks_per_second: rate, times_real_time: rate / 30.0 });
         bar.inc(1);
     }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let (generation, reading) = bench_data::measure(&args.physics, workers, |case| {
+        bar.set_message(case);
+        bar.inc(1);
+    })?;
     bar.finish_and_clear();
     let began = Instant::now();
     let mut first = Headless::new(&options("move_t", &args.physics, Operator::Scripted))?;
@@ -97,6 +107,8 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
         physics: args.physics.clone(),
         load_average,
         ticks_per_second: figures,
+        generation,
+        reading,
         start_to_first_tick_s,
         memory_per_world_mib: memory_per_world_mib(&args.physics)?,
     };
@@ -110,6 +122,18 @@ pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
             case.case, case.ticks_per_second, case.times_real_time
         ))?;
     }
+    say(format!("making a dataset, Move-T by the expert, {workers} workers"))?;
+    for case in &figures.generation {
+        say(format!(
+            "  {:<36} {:>8.0} ticks/s  {:>6.0} rows/s  {:>5.0} episodes/min  {:>6.0} bytes/row",
+            case.case, case.ticks_per_second, case.rows_per_second, case.episodes_per_minute, case.bytes_per_row
+        ))?;
+    }
+    say("reading a dataset")?;
+    for case in &figures.reading {
+        say(format!("  {:<36} {:>8.0} per s", case.case, case.per_second))?;
+    }
+    say("the rest")?;
     say(format!("  {:<32} {:>8.3} s", "files to first tick", figures.start_to_first_tick_s))?;
     if let Some(memory) = figures.memory_per_world_mib {
         say(format!("  {:<32} {memory:>8.1} MiB", "memory of a headless world"))?;

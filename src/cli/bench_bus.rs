@@ -157,9 +157,17 @@ pub(super) fn bench_bus(args: &BenchBusArgs) -> Result<(), CliError> {
     if args.json {
         return say(serde_json::to_string(&figures).unwrap_or_default());
     }
-    say(format!("two emulated arms, drivers at {rate_hz:.0} Hz for {:.0} s, {} priority", args.seconds, figures.priority))?;
+    say(format!(
+        "two emulated arms, drivers at {rate_hz:.0} Hz for {:.0} s, {} priority",
+        args.seconds, figures.priority
+    ))?;
     say(figures.tick.line("a tick of the bus"))?;
-    say(format!("  {:<34} {:.3} ms in the mean, {:.3} ms are the wire", "of that beyond the wire", figures.beyond_wire_us / 1e3, wire_us / 1e3))?;
+    say(format!(
+        "  {:<34} {:.3} ms in the mean, {:.3} ms are the wire",
+        "of that beyond the wire",
+        figures.beyond_wire_us / 1e3,
+        wire_us / 1e3
+    ))?;
     say(figures.lateness.line("ticks began late by"))?;
     say(format!("  {:<34} {} of {}", "ticks left out", figures.skipped, figures.tick.count + figures.skipped))?;
     say(figures.leader_to_follower.line("leader's reading to follower's goal"))?;

@@ -83,7 +83,9 @@ pub(super) fn calibrate(args: &CalibrateArgs, verbose: u8) -> Result<(), CliErro
         })?;
         guide.proceed()?;
         match guide.view().alone {
-            None => tell("3. Move each joint to both of its ends, wrist_roll excepted; slowly. Press Enter when all are done:"),
+            None => tell(
+                "3. Move each joint to both of its ends, wrist_roll excepted; slowly. Press Enter when all are done:",
+            ),
             Some(joint) => tell(&format!("3. Move {joint} to both of its ends, slowly. Press Enter when it is done:")),
         }
         record(&mut guide, &answers)?;

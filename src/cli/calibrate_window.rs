@@ -35,9 +35,8 @@ pub(super) fn calibrate(
     let shown = Arc::new(Mutex::new(Shown { view: guide.view(), problem: None }));
     let ended = Arc::new(AtomicBool::new(false));
     let (theirs, over) = (shown.clone(), ended.clone());
-    let worker = std::thread::Builder::new()
-        .name("calibration".into())
-        .spawn(move || lead(guide, &received, &theirs, &over))?;
+    let worker =
+        std::thread::Builder::new().name("calibration".into()).spawn(move || lead(guide, &received, &theirs, &over))?;
     let options = StageOptions {
         title: format!("Etude: calibrating {port} as \"{id}\""),
         arms: vec![
@@ -45,7 +44,7 @@ pub(super) fn calibrate(
             StageArm { place_m: (0.5 * APART_M, 0.0), wanted: true, words: "as it should be" },
         ],
         props: false,
-        view: Orbit { target: Vec3::new(0.10, -0.12, 0.10), yaw: 0.30, pitch: 0.42, distance: 1.35 },
+        view: Orbit { target: Vec3::new(-0.19, -0.05, 0.17), yaw: 0.22, pitch: 0.36, distance: 1.5 },
         verbose,
     };
     let show = CalibrationShow::new(shown, orders, limits, id);
@@ -66,12 +65,7 @@ pub(super) fn calibrate(
 }
 
 /// Talks to the arm beside the window until it is kept or the window is closed; how many registers were written.
-fn lead(
-    mut guide: Guide,
-    orders: &Receiver<Order>,
-    shown: &Mutex<Shown>,
-    ended: &AtomicBool,
-) -> (Guide, Option<u32>) {
+fn lead(mut guide: Guide, orders: &Receiver<Order>, shown: &Mutex<Shown>, ended: &AtomicBool) -> (Guide, Option<u32>) {
     let mut registers = None;
     let publish = |view: View, problem: Option<Option<String>>| {
         let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +77,9 @@ fn lead(
     while !ended.load(Ordering::SeqCst) {
         let polled = guide.poll();
         let done = match orders.try_recv() {
-            Ok(Order::Proceed) if guide.step() == Step::Review => Some(guide.keep().map(|count| registers = Some(count))),
+            Ok(Order::Proceed) if guide.step() == Step::Review => {
+                Some(guide.keep().map(|count| registers = Some(count)))
+            }
             Ok(Order::Proceed) => Some(guide.proceed()),
             Ok(Order::Redo(joint)) => Some(guide.redo(&joint)),
             Err(TryRecvError::Empty) => None,

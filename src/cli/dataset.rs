@@ -24,6 +24,8 @@ pub(super) enum DatasetVerb {
         #[arg(long)]
         json: bool,
     },
+    /// Look through the episodes: cameras, joints, score, findings; delete and trim them.
+    View(super::dataset_view::ViewArgs),
     /// Quality report: what is wrong, in which rows, and what to do about it.
     Check(CheckArgs),
     /// Statistics of every column, as training uses them.
@@ -199,6 +201,7 @@ pub(super) fn run(verb: &DatasetVerb) -> Result<(), CliError> {
             say(if *json { serde_json::to_string_pretty(&overview).unwrap_or_default() } else { overview.to_string() })
         }
         DatasetVerb::Check(args) => check(args),
+        DatasetVerb::View(args) => super::dataset_view::view(args),
         DatasetVerb::Stats { dataset, column, rewrite, json } => stats(dataset, column.as_deref(), *rewrite, *json),
         DatasetVerb::Delete { dataset, episodes } => {
             // Asked before the edit, which would leave its lock behind.
@@ -265,8 +268,18 @@ fn there_is(root: &Path) -> Result<(), CliError> {
     Err(DatasetError::Request { what, problem, remedy }.into())
 }
 
+/// "1 episode", "7 episodes".
+pub(super) fn episodes(count: usize) -> String {
+    counted(count, "episode")
+}
+
+/// A count with its word, `s` added unless it is one.
+pub(super) fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 fn size(dataset: &Dataset) -> String {
-    format!("{} episodes, {} rows", dataset.episodes().len(), dataset.len())
+    format!("{}, {} rows", episodes(dataset.episodes().len()), dataset.len())
 }
 
 fn edited(root: &Path, edited: &Edited) -> Result<(), CliError> {
@@ -274,7 +287,7 @@ fn edited(root: &Path, edited: &Edited) -> Result<(), CliError> {
         Some(_) => format!("; `etude dataset undo {}` takes it back", root.display()),
         None => String::new(),
     };
-    say(format!("{}: {} episodes, {} rows{undo}", root.display(), edited.episodes, edited.frames))
+    say(format!("{}: {}, {} rows{undo}", root.display(), episodes(edited.episodes), edited.frames))
 }
 
 fn check(args: &CheckArgs) -> Result<(), CliError> {
@@ -290,7 +303,7 @@ fn check(args: &CheckArgs) -> Result<(), CliError> {
 }
 
 /// Joint limits in LeRobot's numbers, if the dataset's joints are those of `arm`.
-fn limits(dataset: &Dataset, arm: &str) -> Result<Option<Vec<[f32; 2]>>, CliError> {
+pub(super) fn limits(dataset: &Dataset, arm: &str) -> Result<Option<Vec<[f32; 2]>>, CliError> {
     let config: ArmConfig = config::load_named("configs/arm", arm).map_err(crate::app::AppError::from)?;
     let urdf = config::home().map_err(crate::app::AppError::from)?.join(&config.urdf);
     let units = JointUnits::new(&load_urdf(&urdf)?);

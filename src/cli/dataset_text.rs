@@ -1,5 +1,6 @@
 //! What `etude dataset info` and `stats` print.
 
+use super::dataset::{counted, episodes};
 use crate::dataset::schema::{ACTION, extra};
 use crate::dataset::{Dataset, DatasetError};
 use serde::Serialize;
@@ -101,12 +102,12 @@ impl fmt::Display for Overview {
         let robot = self.robot.as_deref().unwrap_or("unnamed robot");
         writeln!(f, "{}: LeRobot dataset {}, {robot}, {} rows a second", self.folder, self.version, self.fps)?;
         let mib = self.bytes as f64 / f64::from(1 << 20);
-        write!(f, "  {} episodes, {} rows, {:.1} s, {mib:.1} MiB", self.episodes, self.rows, self.seconds)?;
+        write!(f, "  {}, {} rows, {:.1} s, {mib:.1} MiB", episodes(self.episodes), self.rows, self.seconds)?;
         if let (Some(good), Some(bad)) = (self.successes, self.failures) {
-            write!(f, "; {good} successes, {bad} failures")?;
+            write!(f, "; {good} {}, {}", if good == 1 { "success" } else { "successes" }, counted(bad, "failure"))?;
         }
         for task in &self.tasks {
-            write!(f, "\n  task     \"{}\", {} episodes", task.text, task.episodes)?;
+            write!(f, "\n  task     \"{}\", {}", task.text, episodes(task.episodes))?;
         }
         if !self.joints.is_empty() {
             write!(f, "\n  joints   {}", self.joints.join(", "))?;
@@ -117,10 +118,15 @@ impl fmt::Display for Overview {
         }
         write!(f, "\n  columns  {}", self.columns.join(", "))?;
         if self.undo_edits > 0 {
-            write!(f, "\n  undo     {} edits are kept; `etude dataset undo --forget` removes them", self.undo_edits)?;
+            let are = if self.undo_edits == 1 { "is" } else { "are" };
+            write!(
+                f,
+                "\n  undo     {} {are} kept; `etude dataset undo --forget` removes",
+                counted(self.undo_edits, "edit")
+            )?;
         }
         if self.cut_episodes > 0 {
-            write!(f, "\n  cut off  {} episodes; recording into it again offers to recover them", self.cut_episodes)?;
+            write!(f, "\n  cut off  {}; recording into it again offers recovery", episodes(self.cut_episodes))?;
         }
         Ok(())
     }

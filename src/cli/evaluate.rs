@@ -21,6 +21,9 @@ pub(super) struct FollowArgs {
     /// Simulated time the network takes, ticks.
     #[arg(long, default_value_t = 0, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(0..=100))]
     pub(super) latency_ticks: u64,
+    /// What to do, in the policy's own sentence, instead of the scene's.
+    #[arg(long, value_name = "SENTENCE")]
+    pub(super) instruction: Option<String>,
 }
 
 impl FollowArgs {
@@ -87,6 +90,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<(), CliError> {
         threads: args.threads.map_or_else(cores, usize::from),
         rollout: args.follow.options(false)?,
         time_limit_s: args.time_limit,
+        instruction: args.follow.instruction.clone(),
         gallery: args.gallery.clone(),
     };
     let evaluation = run(&options, args.json)?;

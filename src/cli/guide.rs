@@ -2,7 +2,7 @@
 
 use super::arm::{notices, open_arm, tell, watched};
 use super::teleoperate::{Show, wait_for};
-use super::terminal_keys::{Key, STOP_HELP, TerminalKeys};
+use super::terminal_keys::{Key, STOP_HELP, TerminalKeys, stops};
 use super::{CliError, say};
 use crate::bus::calibration_file::ArmCalibration;
 use crate::bus::driver::BusDriver;
@@ -118,7 +118,7 @@ impl Guide<'_> {
                 Key::Char('\n') => Wish::GoOn,
                 Key::Char('r') if may_record => Wish::Record,
                 Key::Char('q') | Key::Ended => Wish::End,
-                Key::Char(' ' | '\u{1b}') => {
+                Key::Char(key) if stops(key) => {
                     self.driver.emergency_stop();
                     continue;
                 }
@@ -194,7 +194,7 @@ impl Guide<'_> {
             let dt_s = last.elapsed().as_secs_f64().min(0.05);
             last = Instant::now();
             match self.keys.now() {
-                Key::Char(' ' | '\u{1b}') => self.driver.emergency_stop(),
+                Key::Char(key) if stops(key) => self.driver.emergency_stop(),
                 Key::Char('g' | '\n') if state.mode == Mode::Stopped => self.driver.enable()?,
                 Key::Char('q') => return Ok(None),
                 _ => {}

@@ -2,6 +2,7 @@
 
 mod arm;
 mod bench;
+mod bench_data;
 #[cfg(unix)]
 mod bench_bus;
 mod calibrate;
@@ -9,8 +10,10 @@ mod calibrate_window;
 mod cameras;
 mod dataset;
 mod dataset_text;
+mod dataset_view;
 mod doctor;
 mod evaluate;
+mod generate;
 #[cfg(unix)]
 mod guide;
 mod park;
@@ -19,13 +22,18 @@ mod ports;
 mod practise;
 mod recipe;
 mod record;
+#[cfg(unix)]
+mod record_live;
 mod redraw;
 mod replay;
 mod rollout;
 mod run;
+mod serve_env;
 mod setup_motors;
 #[cfg(unix)]
 mod teleoperate;
+#[cfg(unix)]
+mod terminal;
 mod terminal_keys;
 mod train;
 mod urdf;
@@ -67,6 +75,8 @@ enum Verb {
     Run(run::RunArgs),
     /// Record episodes into a dataset.
     Record(record::RecordArgs),
+    /// Generate episodes of the scripted expert at scale.
+    Generate(generate::GenerateArgs),
     /// Send a recorded episode's actions again and compare what happens.
     Replay(replay::ReplayArgs),
     /// Look at recorded datasets; check, edit and export them.
@@ -85,6 +95,8 @@ enum Verb {
     /// Examine a URDF.
     #[command(subcommand)]
     Urdf(urdf::UrdfVerb),
+    /// Serve simulated worlds to learners outside, Gymnasium-like, over a local socket.
+    ServeEnv(serve_env::ServeEnvArgs),
     /// Measure the program's own speed on this machine.
     Bench(bench::BenchArgs),
     /// List cameras, look through all of them together, and give them names.
@@ -185,7 +197,7 @@ impl WorldArgs {
             control_hz: self.control_hz,
             multi_threaded: false,
             operator,
-            backend: self.backend(real)?,
+            backend: backend(self.arm_port.as_deref(), self.arm_id.as_deref(), real)?,
             randomise: self.randomise.clone().unwrap_or_default(),
             cameras: self.cameras()?,
         })
@@ -226,29 +238,30 @@ impl WorldArgs {
     fn is_real(&self) -> bool {
         self.set_up.arm == "real" || self.arm_port.is_some()
     }
+}
 
-    fn backend(&self, real: bool) -> Result<Backend, CliError> {
-        let Some(port) = &self.arm_port else {
-            if !real {
-                return Ok(Backend::Sim);
-            }
-            let arm = arm::latest_follower()?.ok_or_else(|| {
+/// What moves the joints: the real arm on `port`, with `real` the one calibrated last, else the simulation.
+fn backend(port: Option<&str>, id: Option<&str>, real: bool) -> Result<Backend, CliError> {
+    let Some(port) = port else {
+        if !real {
+            return Ok(Backend::Sim);
+        }
+        let arm = arm::latest_follower()?.ok_or_else(|| {
                 CliError::Usage(
                     "--arm real: no arm was calibrated on this computer; run `etude ports` and `etude calibrate`, or give its \
                      port with --arm-port"
                         .into(),
                 )
             })?;
-            return Ok(Backend::Servo { port: arm.path, id: arm.calibration_id });
-        };
-        let found = arm::ArmArgs { port: port.clone(), id: self.arm_id.clone(), leader: false }.id()?;
-        let id = found.ok_or_else(|| {
-            CliError::Usage(format!(
-                "{port}: which arm this is, is not known; give the name of its calibration with --arm-id NAME"
-            ))
-        })?;
-        Ok(Backend::Servo { port: port.clone(), id })
-    }
+        return Ok(Backend::Servo { port: arm.path, id: arm.calibration_id });
+    };
+    let found = arm::ArmArgs { port: port.to_string(), id: id.map(String::from), leader: false }.id()?;
+    let id = found.ok_or_else(|| {
+        CliError::Usage(format!(
+            "{port}: which arm this is, is not known; give the name of its calibration with --arm-id NAME"
+        ))
+    })?;
+    Ok(Backend::Servo { port: port.to_string(), id })
 }
 
 /// Why a command failed.
@@ -272,6 +285,12 @@ pub enum CliError {
     /// Nothing could be recorded.
     #[error(transparent)]
     Record(#[from] crate::record::RecordError),
+    /// Nothing could be generated.
+    #[error(transparent)]
+    Generate(#[from] crate::generate::GenerateError),
+    /// No environment could be served.
+    #[error(transparent)]
+    Serve(#[from] crate::serve_env::ServeError),
     /// An episode could not be replayed.
     #[error(transparent)]
     Replay(#[from] crate::replay::ReplayError),
@@ -326,14 +345,12 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             run::run(&args)
         }
-        Verb::Record(args) => {
+        Verb::Record(args) => record::record(&args, cli.verbose),
+        Verb::Generate(args) => {
             start_logging(cli.verbose);
-            record::record(&args)
+            generate::generate(&args)
         }
-        Verb::Replay(args) => {
-            start_logging(cli.verbose);
-            replay::replay(&args)
-        }
+        Verb::Replay(args) => replay::replay(&args, cli.verbose),
         Verb::Train(args) => {
             start_logging(cli.verbose);
             train::train(&args)
@@ -350,6 +367,10 @@ pub fn main() -> Result<(), CliError> {
         Verb::Dataset(verb) => dataset::run(&verb),
         Verb::Screenshot(args) => practise::screenshot(&args, cli.verbose),
         Verb::Urdf(verb) => urdf::run(&verb),
+        Verb::ServeEnv(args) => {
+            start_logging(cli.verbose);
+            serve_env::serve_env(&args)
+        }
         Verb::Bench(args) => {
             start_logging(cli.verbose);
             bench::bench(&args)

@@ -1,6 +1,7 @@
 //! `etude recipe`: a result from nothing by one command. Data, training and evaluation are the verbs of the same names.
 
 use super::evaluate::{cores, run as evaluate_with_bar, tell};
+use super::generate::GenerateArgs;
 use super::train::{self, TrainArgs, Trained};
 use super::{CliError, say};
 use crate::app::RunOptions;
@@ -75,7 +76,7 @@ impl RecipeName {
             Self::MoveT => "move_t",
             Self::PickPlace => "pick_place",
         };
-        Recipe { task, generate: GENERATE, demonstrations: 1500, preset: "small", steps: 4000 }
+        Recipe { task, generate: GENERATE, demonstrations: 1800, preset: "small", steps: 5000 }
     }
 }
 
@@ -126,6 +127,7 @@ pub(super) fn recipe(args: &RecipeArgs) -> Result<(), CliError> {
         threads: cores(),
         rollout: RolloutOptions::default(),
         time_limit_s: None,
+        instruction: None,
         gallery: Some(args.out.join("failures")),
     };
     let evaluation = evaluate_with_bar(&options, false)?;
@@ -183,17 +185,16 @@ fn has_checkpoints(run: &Path) -> bool {
 }
 
 fn generate(recipe: &Recipe, args: &RecipeArgs, dataset: &Path) -> Result<(), CliError> {
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        generate: GenerateArgs,
+    }
     let count = args.demonstrations.unwrap_or(recipe.demonstrations).to_string();
     let (seed, dataset) = (args.seed.to_string(), dataset.to_string_lossy());
-    let head = ["generate", "--task", recipe.task, "--episodes", &count, "--seed", &seed, "--out", &dataset];
-    let program = std::env::current_exe()?;
-    let arguments = head.into_iter().chain(recipe.generate.iter().copied());
-    if std::process::Command::new(program).args(arguments).status()?.success() {
-        return Ok(());
-    }
-    Err(CliError::Usage(
-        "generating failed; what is said above tells why, and the same command goes on from here".into(),
-    ))
+    let head = ["etude", "--task", recipe.task, "--episodes", &count, "--seed", &seed, "--out", &dataset];
+    let options = Options::parse_from(head.into_iter().chain(recipe.generate.iter().copied()));
+    super::generate::generate(&options.generate)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {

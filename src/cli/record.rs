@@ -1,19 +1,20 @@
-//! `etude record`: episodes of the scripted expert into a dataset, as fast as the machine goes.
+//! `etude record`: episodes into a dataset. Here those of the scripted expert, as fast as the machine goes; `record_live`
+//! records what people do.
 
-use super::{CliError, WorldArgs, dataset, progress_bar, say, width_x_height};
+use super::{CliError, WorldArgs, dataset, progress_bar, say, start_logging, width_x_height};
 use crate::dataset::check::Finding;
 use crate::dataset::schema::CAMERA_PREFIX;
 use crate::dataset::{Event, Saved, Source};
 use crate::episode::EpisodePhase;
 use crate::headless::{EpisodeReport, Headless};
 use crate::operator::Operator;
-use crate::record::{self, CameraWish, Keep, Recorder, SEEDS_END};
+use crate::record::{self, CameraWish, Keep, RecordOptions, Recorder, SEEDS_END};
 use crate::world::Randomiser;
 use bevy::prelude::Mut;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Attempts in a row that may come to nothing.
@@ -23,23 +24,56 @@ const MOST_FAILURES: u64 = 25;
 #[derive(Args, Debug)]
 pub(super) struct RecordArgs {
     #[command(flatten)]
-    world: WorldArgs,
+    pub(super) world: WorldArgs,
     /// Who moves the arm.
     #[arg(long, default_value = "scripted")]
     operator: OperatorArg,
+    /// Leader arm on this serial port, moved by hand, in place of keyboard and mouse.
+    #[arg(long, value_name = "PORT", conflicts_with = "realtime")]
+    pub(super) leader: Option<String>,
+    /// Name of the leader's calibration, if it is not known from this computer.
+    #[arg(long, value_name = "NAME", requires = "leader")]
+    pub(super) leader_id: Option<String>,
+    /// The leader stands opposite: exchange left and right.
+    #[arg(long, requires = "leader")]
+    pub(super) mirror: bool,
+    /// Stay in the terminal: keys and one line of state, as over SSH.
+    #[arg(long)]
+    pub(super) no_window: bool,
+    /// Let the expert work at the pace of the clock, with the same keys as for people.
+    #[arg(long)]
+    pub(super) realtime: bool,
     /// Folder of the dataset. One that is there is continued.
     #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// Episodes the dataset shall have in the end; those it has already count.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=100_000))]
-    episodes: u64,
+    pub(super) episodes: u64,
+    /// Task text of the episodes, for policies that read; without it the scene's instruction.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) instruction: Option<String>,
+    /// People: longest time to get used to the arm before the first episode; 0 for none [default: 10].
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) warm_up: Option<f64>,
+    /// People: longest time of an episode; without it as long as the scene allows.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) episode_time: Option<f64>,
+    /// People: longest time between episodes; without it 60 for a real arm, and a simulated one waits for the person.
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) reset_time: Option<f64>,
+    /// Tags of the episodes recorded now, such as evening,left_handed.
+    #[arg(long, value_name = "TAGS", value_delimiter = ',')]
+    pub(super) tags: Vec<String>,
+    /// People: stop in order when no more room than this is left on the disk.
+    #[arg(long, default_value_t = 500, value_name = "MB")]
+    pub(super) keep_free_mb: u64,
     /// Seed of the first episode; the next ones count up from it, also when a dataset is continued.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..SEEDS_END))]
-    seed: u64,
+    pub(super) seed: u64,
     /// In how many looks each episode is recorded: the same things happen in all, but light, colours, cameras and joint zeros
     /// differ as --randomise says. Each look counts as an episode.
     #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    looks: u32,
+    pub(super) looks: u32,
     /// Cameras to record, by their names in the scene, "none" for none; without it those the dataset has, in a new one
     /// the real ones if there are any, else overview,wrist.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -52,17 +86,19 @@ pub(super) struct RecordArgs {
     keep: KeepArg,
     /// What to do with episodes of people that were cut off by a kill or a power cut.
     #[arg(long, default_value = "leave")]
-    cut: CutArg,
+    pub(super) cut: CutArg,
     /// One JSON line per episode and a summary line.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
-/// Operators that need no window.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+/// Who can be recorded.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
 enum OperatorArg {
     /// The scene's scripted expert.
     Scripted,
+    /// A person: keyboard and mouse in the window, or a leader arm.
+    Human,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -74,7 +110,7 @@ enum KeepArg {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum CutArg {
+pub(super) enum CutArg {
     /// Leave them where they are, and say so.
     Leave,
     /// Make episodes of them.
@@ -84,7 +120,7 @@ enum CutArg {
 }
 
 /// Width and height such as `96x96`.
-fn parse_size(text: &str) -> Result<(u32, u32), String> {
+pub(super) fn parse_size(text: &str) -> Result<(u32, u32), String> {
     let remedy = "give width x height in pixels, even numbers from 16 to 4096, such as 96x96";
     let size = width_x_height(text).ok_or(remedy)?;
     let fits = |side: u32| (16..=4096).contains(&side) && side.is_multiple_of(2);
@@ -145,11 +181,50 @@ struct Session<'a> {
     ticks: u64,
 }
 
-pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
-    let operator = match args.operator {
-        OperatorArg::Scripted => Operator::Scripted,
-    };
-    let mut headless = Headless::new(&args.world.options(operator)?)?;
+impl RecordArgs {
+    /// Whether the times can be meant.
+    #[cfg(unix)]
+    pub(super) fn check_times(&self) -> Result<(), CliError> {
+        let times = [
+            ("--warm-up", self.warm_up, 0.0),
+            ("--episode-time", self.episode_time, 0.5),
+            ("--reset-time", self.reset_time, 0.0),
+        ];
+        for (name, time, least) in times {
+            if time.is_some_and(|seconds| !(least..=86_400.0).contains(&seconds)) {
+                return Err(CliError::Usage(format!("{name}: give a number from {least} to 86400 s")));
+            }
+        }
+        if self.instruction.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            return Err(CliError::Usage("--instruction: the text is empty; say what the robot shall do".into()));
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn record(args: &RecordArgs, verbose: u8) -> Result<(), CliError> {
+    let is_human = args.operator == OperatorArg::Human || args.leader.is_some();
+    if is_human || args.realtime {
+        if args.looks > 1 {
+            return Err(CliError::Usage(
+                "--looks: an episode happens once before a person; record it, then draw more looks of it with `etude dataset \
+                 redraw`"
+                    .into(),
+            ));
+        }
+        let operator = if is_human { Operator::Human } else { Operator::Scripted };
+        if args.no_window || args.realtime {
+            start_logging(verbose);
+        }
+        #[cfg(unix)]
+        return super::record_live::record(args, operator, verbose);
+        #[cfg(not(unix))]
+        return Err(CliError::Usage(format!("{operator:?}: people are recorded on Linux and macOS only so far")));
+    }
+    start_logging(verbose);
+    let operator = Operator::Scripted;
+    let run_options = args.world.options(operator)?;
+    let mut headless = Headless::new(&run_options)?;
     if args.world.is_real() {
         super::terminal_keys::add_stop_keys(&mut headless.app);
     }
@@ -160,7 +235,8 @@ pub(super) fn record(args: &RecordArgs) -> Result<(), CliError> {
         KeepArg::Success => Keep::Successes,
         KeepArg::All => Keep::All,
     };
-    let recorder = record::open(headless.app.world_mut(), &args.out, &cameras(args)?, keep)?;
+    let options = RecordOptions { keep, task: args.instruction.clone(), note: record::note(&run_options, &args.tags) };
+    let recorder = record::open(headless.app.world_mut(), &args.out, &cameras(args)?, options)?;
     headless.app.insert_resource(recorder);
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
     let mut session = Session { args, headless, bar, untold: VecDeque::new(), recorded: 0, dropped: 0, ticks: 0 };
@@ -183,7 +259,7 @@ fn check_looks(args: &RecordArgs, headless: &Headless) -> Result<(), CliError> {
 }
 
 /// The cameras asked for; what is left open follows the dataset that is continued.
-fn cameras(args: &RecordArgs) -> Result<Vec<CameraWish>, CliError> {
+pub(super) fn cameras(args: &RecordArgs) -> Result<Vec<CameraWish>, CliError> {
     let mut before: Vec<CameraWish> = Vec::new();
     let continued = args.out.join("meta/info.json").exists();
     if continued {
@@ -206,31 +282,54 @@ fn cameras(args: &RecordArgs) -> Result<Vec<CameraWish>, CliError> {
     Ok(names.into_iter().map(|name| CameraWish { size: args.size.or_else(|| known(&name)), name }).collect())
 }
 
+/// Does with cut episodes what `wish` says; the number of those that are being recovered. Those of the expert are recorded
+/// again from their seed; people's are theirs.
+pub(super) fn settle_cut_episodes(recorder: &mut Recorder, wish: CutArg, out: &Path) -> Result<usize, CliError> {
+    let (mut left, mut recovering) = (Vec::new(), 0);
+    for cut in recorder.cut_episodes() {
+        if cut.source == Source::Expert || wish == CutArg::Discard {
+            recorder.discard(&cut)?;
+        } else if wish == CutArg::Recover {
+            recorder.recover(&cut);
+            recovering += 1;
+        } else {
+            left.push(format!("\"{}\", {} rows", cut.task, cut.frames));
+        }
+    }
+    if !left.is_empty() {
+        let (count, are) = if left.len() == 1 {
+            ("1 cut episode".into(), "waits")
+        } else {
+            (format!("{} cut episodes", left.len()), "wait")
+        };
+        eprintln!(
+            "etude: {}: {count} of earlier sessions {are} ({}); --cut recover saves, --cut discard removes",
+            out.display(),
+            left.join("; ")
+        );
+    }
+    Ok(recovering)
+}
+
+/// Tells of a recovered episode.
+pub(super) fn tell_recovered(event: Event) -> Result<(), CliError> {
+    match event {
+        Event::Saved(saved) => eprintln!("etude: recovered a cut episode as {}", saved.report),
+        Event::Failed(error) => return Err(error.into()),
+        Event::Removed { .. } | Event::Judged { .. } => {}
+    }
+    Ok(())
+}
+
 impl Session<'_> {
     fn recorder(&mut self) -> Mut<'_, Recorder> {
         self.headless.app.world_mut().resource_mut::<Recorder>()
     }
 
-    /// Cut episodes of the expert are recorded again from their seed; people's are theirs.
     fn settle_cut_episodes(&mut self) -> Result<(), CliError> {
-        let mut left = 0;
-        for cut in self.recorder().cut_episodes() {
-            if cut.source == Source::Expert || self.args.cut == CutArg::Discard {
-                self.recorder().discard(&cut)?;
-            } else if self.args.cut == CutArg::Recover {
-                self.recorder().recover(&cut);
-                self.untold.push_back(Attempt::Recovered);
-            } else {
-                left += 1;
-            }
-        }
-        if left > 0 {
-            eprintln!(
-                "etude: {}: {left} cut episodes of earlier sessions wait; --cut recover saves them, --cut discard \
-                 removes them",
-                self.args.out.display()
-            );
-        }
+        let (cut, out) = (self.args.cut, &self.args.out);
+        let recovering = settle_cut_episodes(&mut self.recorder(), cut, out)?;
+        self.untold.extend(std::iter::repeat_with(|| Attempt::Recovered).take(recovering));
         let events = self.recorder().flush();
         self.report(events)
     }
@@ -249,11 +348,13 @@ impl Session<'_> {
         };
         if had >= self.args.episodes {
             eprintln!(
-                "etude: {} has {had} episodes already; to add to them, give a larger --episodes",
-                self.args.out.display()
+                "etude: {} has {} already; to add to them, give a larger --episodes",
+                self.args.out.display(),
+                dataset::episodes(had as usize)
             );
         } else if had > 0 {
-            eprintln!("etude: {} has {had} episodes; continuing with seed {seed}", self.args.out.display());
+            let had = dataset::episodes(had as usize);
+            eprintln!("etude: {} has {had}; continuing with seed {seed}", self.args.out.display());
         }
         self.bar.set_position(had);
         let started = Instant::now();
@@ -301,8 +402,12 @@ impl Session<'_> {
         }
         let rate = if self.ticks > 0 { format!(", {:.0} ticks/s", summary.ticks_per_second) } else { String::new() };
         say(format!(
-            "{}: {} episodes, {} rows; {} recorded now, {} not kept{rate}",
-            summary.dataset, summary.episodes, summary.rows, summary.recorded, summary.dropped
+            "{}: {}, {} rows; {} recorded now, {} not kept{rate}",
+            summary.dataset,
+            dataset::episodes(summary.episodes),
+            summary.rows,
+            summary.recorded,
+            summary.dropped
         ))
     }
 
@@ -318,8 +423,10 @@ impl Session<'_> {
             if self.headless.episode().phase != EpisodePhase::Running {
                 break;
             }
-            // Here nothing is in a hurry: no picture is lost, and key frames stay as dense as on a fast machine.
-            while let load = self.recorder().load()
+            // Without real cameras nothing is in a hurry: no picture is lost, and key frames stay as dense as on a fast
+            // machine.
+            while !self.headless.is_real_time()
+                && let load = self.recorder().load()
                 && load.waiting * 3 > load.capacity
             {
                 std::thread::sleep(Duration::from_millis(1));
@@ -348,6 +455,8 @@ impl Session<'_> {
             let saved = match event {
                 Event::Failed(error) => return Err(error.into()),
                 Event::Saved(saved) => saved,
+                // Only people change the last episode.
+                Event::Removed { .. } | Event::Judged { .. } => continue,
             };
             self.bar.inc(1);
             match attempt {

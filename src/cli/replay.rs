@@ -1,18 +1,21 @@
 //! `etude replay`: sends an episode's actions again.
 
-use super::{CliError, SetUpArgs, dataset, say};
-use crate::app::{AppError, RunOptions, load_scene};
+use super::{CliError, dataset, say, start_logging};
+use crate::app::{AppError, Backend, Loaded, RunOptions, load_scene};
 use crate::config;
 use crate::dataset::Dataset;
 use crate::headless::Headless;
 use crate::joint_units::JointUnits;
 use crate::operator::Operator;
-use crate::replay::{Recording, ReplayReport, ReplayStart, check_joints, replay as play};
+use crate::replay::{self, Player, Recording, ReplayReport, ReplayStart, check_joints, replay as play};
 use crate::robot::Arm;
-use crate::world::{RandomiseChoice, may_ask};
+use crate::window::{self, WindowOptions};
+use crate::world::{RandomiseChoice, Randomiser, Worlds, may_ask};
+use bevy::prelude::App;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Options of `etude replay`.
 #[derive(Args, Debug)]
@@ -29,8 +32,27 @@ pub(super) struct ReplayArgs {
     /// Start as this seed does and glide to the first pose, instead of from the recorded start.
     #[arg(long)]
     seed: Option<u64>,
-    #[command(flatten)]
-    set_up: SetUpArgs,
+    /// Arm: a name in configs/arm/ or a .ron file; real: the one calibrated last here. Without it the recorded one.
+    #[arg(long, value_name = "NAME")]
+    arm: Option<String>,
+    /// Another URDF for the arm.
+    #[arg(long, value_name = "FILE")]
+    urdf: Option<PathBuf>,
+    /// Another servo profile: a name in configs/servo/ or a .ron file.
+    #[arg(long, value_name = "NAME")]
+    servo: Option<String>,
+    /// Physics settings: a name in configs/physics/ or a .ron file. Without it the recorded ones.
+    #[arg(long, value_name = "NAME")]
+    physics: Option<String>,
+    /// Send them to the real arm on this serial port. It glides to the first pose; Esc, Space or Ctrl-C stops and parks it.
+    #[arg(long, value_name = "PORT")]
+    arm_port: Option<String>,
+    /// Name of the real arm's calibration, if it is not known from this computer.
+    #[arg(long, value_name = "NAME", requires = "arm_port")]
+    arm_id: Option<String>,
+    /// Watch it in the window, at the pace of the clock; Esc stops.
+    #[arg(long, conflicts_with = "json")]
+    window: bool,
     /// Print the result as JSON.
     #[arg(long)]
     json: bool,
@@ -45,37 +67,101 @@ struct Line<'a> {
     report: &'a ReplayReport,
 }
 
-pub(super) fn replay(args: &ReplayArgs) -> Result<(), CliError> {
+pub(super) fn replay(args: &ReplayArgs, verbose: u8) -> Result<(), CliError> {
     let dataset = dataset::open(&args.dataset)?;
     let recording = Recording::read(&dataset, args.episode)?;
-    let scene = match &args.task {
-        Some(scene) => scene.clone(),
-        None => scene_of(&dataset, args.episode)?,
+    let note = dataset.info().note(args.episode).cloned().unwrap_or_default();
+    let noted = |key: &str| note.get(key).and_then(|value| value.as_str()).map(String::from);
+    let scene = match (&args.task, noted("scene")) {
+        (Some(scene), _) => scene.clone(),
+        (None, Some(scene)) if load_scene(&scene).is_ok() => scene,
+        _ => scene_of(&dataset, args.episode)?,
     };
+    let or_noted = |given: &Option<String>, key: &str| given.clone().or_else(|| noted(key));
+    let real = args.arm.as_deref() == Some("real");
+    let arm = or_noted(&args.arm, "arm").filter(|_| !real);
+    let defaults = RunOptions::default();
     let options = RunOptions {
         scene: scene.clone(),
-        arm: args.set_up.arm.clone(),
-        urdf: args.set_up.urdf.clone(),
-        servo: args.set_up.servo.clone(),
-        physics: args.set_up.physics.clone(),
+        arm: arm.unwrap_or(defaults.arm),
+        urdf: args.urdf.clone().or_else(|| noted("urdf").map(PathBuf::from)),
+        servo: or_noted(&args.servo, "servo"),
+        physics: or_noted(&args.physics, "physics").unwrap_or(defaults.physics),
         control_hz: dataset.info().fps,
         operator: Operator::Replay,
         randomise: RandomiseChoice::Off,
+        backend: super::backend(args.arm_port.as_deref(), args.arm_id.as_deref(), real)?,
         ..RunOptions::default()
     };
+    if args.window {
+        return in_window(args, &dataset, &recording, &options, verbose);
+    }
+    start_logging(verbose);
     let mut headless = Headless::new(&options)?;
     let world = headless.app.world_mut();
     let units = world.query::<&Arm>().iter(world).next().map(|arm| JointUnits::new(&arm.model));
     if let Some(units) = &units {
         check_joints(&dataset, units)?;
     }
-    let report = play(&mut headless, &recording, args.seed)?;
+    let report = if options.backend == Backend::Sim {
+        play(&mut headless, &recording, args.seed, || false)?
+    } else {
+        on_the_arm(&mut headless, &recording, args.seed)?
+    };
     if args.json {
         let line =
             Line { dataset: args.dataset.display().to_string(), episode: args.episode, task: &scene, report: &report };
         return say(serde_json::to_string(&line).unwrap_or_default());
     }
-    say(describe(args.episode, &scene, &report, units.as_ref().map_or(&[], |units| units.names())))
+    let is_real = options.backend != Backend::Sim;
+    say(describe(args.episode, &scene, is_real, &report, units.as_ref().map_or(&[], |units| units.names())))
+}
+
+/// Replays on a real arm, with a key that stops it.
+#[cfg(unix)]
+fn on_the_arm(headless: &mut Headless, recording: &Recording, seed: Option<u64>) -> Result<ReplayReport, CliError> {
+    let mut terminal = super::terminal::Terminal::open()?;
+    eprintln!("The arm glides to the first pose, then replays. Esc, Space or Ctrl-C stops and parks it.");
+    let stops = || terminal.is_interrupted() || terminal.typed().iter().any(|byte| b"\x1b qQ\r\n".contains(byte));
+    Ok(play(headless, recording, seed, stops)?)
+}
+
+#[cfg(not(unix))]
+fn on_the_arm(headless: &mut Headless, recording: &Recording, seed: Option<u64>) -> Result<ReplayReport, CliError> {
+    Ok(play(headless, recording, seed, || false)?)
+}
+
+/// Replays in the window.
+fn in_window(
+    args: &ReplayArgs,
+    dataset: &Dataset,
+    recording: &Recording,
+    options: &RunOptions,
+    verbose: u8,
+) -> Result<(), CliError> {
+    let loaded = Loaded::new(options)?;
+    let units = JointUnits::new(&loaded.model);
+    check_joints(dataset, &units)?;
+    let glides = args.seed.is_some() || options.backend != Backend::Sim;
+    // A real arm is what it is; its zeros are where they should be.
+    let seen = recording.world.clone().filter(|_| options.backend == Backend::Sim).unwrap_or_default();
+    let shift_rad = replay::zero_shift_rad(recording, &seen, units.names().len(), loaded.servo.ticks_per_turn);
+    let player = Player::new(recording, &units, &shift_rad, glides);
+    let window_options = WindowOptions {
+        run: options.clone(),
+        seed: args.seed.or(recording.seed).unwrap_or(0),
+        quality: None,
+        size: (1280, 720),
+        measure_s: None,
+        verbose,
+    };
+    let opened = window::open_extended(&loaded, &window_options, |app: &mut App| {
+        app.insert_resource(player);
+        app.insert_resource(Randomiser { worlds: Worlds::Given(Arc::new(seen)), look: 0 });
+        app.add_plugins(replay::plugin);
+        Ok::<(), CliError>(())
+    });
+    opened.map_err(|fault| CliError::Window(fault.to_string()))?.map(|_| ())
 }
 
 /// The shipped scene whose instruction is the episode's task.
@@ -95,19 +181,30 @@ pub(super) fn scene_of(dataset: &Dataset, episode: usize) -> Result<String, CliE
     )))
 }
 
-fn describe(episode: usize, scene: &str, report: &ReplayReport, names: &[String]) -> String {
+fn describe(episode: usize, scene: &str, is_real: bool, report: &ReplayReport, names: &[String]) -> String {
     let from = match report.start {
         ReplayStart::Seed => format!("from its seed {}", report.seed),
         ReplayStart::Glide => format!("gliding to its first pose from the start of seed {}", report.seed),
     };
-    let done = if report.success { "done" } else { "not done" };
-    let mut text =
-        format!("episode {episode} in {scene}, {from}: {} rows, {done}, score {:.3}\n", report.rows, report.score);
-    if report.identical {
-        return text + "every state is the recorded one";
+    if is_real {
+        // What a real arm has done to real things nobody has seen.
+        let text = format!("episode {episode} on the arm: {} rows\n", report.rows);
+        return text + &differences(report, names);
     }
-    let row = report.first_difference.unwrap_or(0);
-    text += &format!("states differ from row {row} on; largest differences");
+    let done = if report.success { "done" } else { "not done" };
+    let text =
+        format!("episode {episode} in {scene}, {from}: {} rows, {done}, score {:.3}\n", report.rows, report.score);
+    text + &differences(report, names)
+}
+
+/// How the states differed from the recorded ones.
+fn differences(report: &ReplayReport, names: &[String]) -> String {
+    if report.identical {
+        return "every state is the recorded one".into();
+    }
+    let stopped = if report.stopped { "stopped before its end\n" } else { "" };
+    let Some(row) = report.first_difference else { return stopped.trim_end().into() };
+    let mut text = format!("{stopped}states differ from row {row} on; largest differences");
     for (name, difference) in names.iter().zip(&report.largest_difference) {
         text += &format!("\n  {name:<20} {difference:>7.2}{}", if name.starts_with("gripper") { " %" } else { "°" });
     }

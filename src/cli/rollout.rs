@@ -15,6 +15,7 @@ use crate::window::{self, WindowOptions};
 use burn::tensor::Device;
 use clap::Args;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Options of `etude rollout`.
 #[derive(Args, Debug)]
@@ -25,7 +26,7 @@ pub(super) struct RolloutArgs {
     #[arg(long, value_name = "FOLDER")]
     policy: PathBuf,
     /// Seed of the first start.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Number of episodes without a window.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -50,7 +51,7 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
         return in_window(args, run, policy, options, verbose);
     }
     super::start_logging(verbose);
-    let loaded = Loaded::new(&run)?;
+    let loaded = load(args, &run)?;
     let mut headless = Headless::from_loaded(&loaded, &run);
     rollout::install(headless.app.world_mut(), policy, options).map_err(refused)?;
     if let Some(folder) = &args.record {
@@ -104,6 +105,14 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
     Ok(())
 }
 
+fn load(args: &RolloutArgs, run: &RunOptions) -> Result<Loaded, CliError> {
+    let mut loaded = Loaded::new(run)?;
+    if let Some(instruction) = &args.follow.instruction {
+        Arc::make_mut(&mut loaded.scene.scene).instruction.clone_from(instruction);
+    }
+    Ok(loaded)
+}
+
 fn in_window(
     args: &RolloutArgs,
     run: RunOptions,
@@ -111,7 +120,7 @@ fn in_window(
     options: rollout::RolloutOptions,
     verbose: u8,
 ) -> Result<(), CliError> {
-    let loaded = Loaded::new(&run)?;
+    let loaded = load(args, &run)?;
     let window = WindowOptions { run, seed: args.seed, quality: None, size: (1280, 720), measure_s: None, verbose };
     let mut refusals = Vec::new();
     let opened = window::open_with(&loaded, &window, |world| {

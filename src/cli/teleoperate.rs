@@ -1,12 +1,12 @@
 //! `etude teleoperate`: a follower does what a leader does, or what it was shown by hand.
 
 use super::arm::{ArmArgs, load_calibration, model_settings, notices, open_arm, tell, watched};
-use super::terminal_keys::{Key, STOP_HELP, TerminalKeys};
+use super::terminal_keys::{Key, STOP_HELP, TerminalKeys, stops};
 use super::{CliError, guide, say};
 use crate::bus::calibration_file::{ArmCalibration, Role};
 use crate::bus::driver::BusDriver;
 use crate::bus::follow::{Glide, LeaderMap, gripper_range_rad};
-use crate::bus::realtime;
+use crate::bus::realtime::{self, Priority, REAL_TIME_REMEDY};
 use crate::bus::settings::DriverSettings;
 use crate::bus::state::{ArmState, Mode, Pace};
 use crate::bus::virtual_bus::arms;
@@ -50,6 +50,8 @@ pub(super) struct TeleoperateArgs {
 const FRESH_S: f64 = 0.05;
 /// How long both arms may take to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// A way from leader to follower that people begin to feel, us.
+const SLOW_US: f64 = 5_000.0;
 /// How often the state is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 
@@ -73,13 +75,14 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
         return guide::guide(&args.follower, file, settings, &calibration);
     }
     let Some(leader_port) = &args.leader else {
-        return Err(CliError::Usage("--leader PORT is needed, or --guide FILE.csv to move the follower by hand".into()));
+        return Err(CliError::Usage(
+            "--leader PORT is needed, or --guide FILE.csv to move the follower by hand".into(),
+        ));
     };
     if super::arm::same_file(leader_port, &args.follower) {
         return Err(CliError::Usage(format!("--follower {}: that is the leader's port, too", args.follower)));
     }
-    let leader_calibration = calibration(leader_port, args.leader_id.clone(), true)?;
-    drop(open_arm(leader_port)?);
+    let (leader, leader_calibration) = connect_leader(leader_port, args.leader_id.clone())?;
     // The simulated follower outlives its driver, which parks it.
     let mut simulated = None;
     let (follower_port, follower_calibration) = if args.follower == "sim" {
@@ -100,24 +103,37 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
         leader_gripper_rad: gripper(&leader_calibration),
         follower_gripper_rad: gripper(&follower_calibration),
     };
-    let limp = DriverSettings { powered: false, floor: None, ..settings.clone() };
-    let leader = BusDriver::start(leader_port, None, limp, &leader_calibration)?;
     let follower = BusDriver::start(&follower_port, None, settings, &follower_calibration)?;
     follower.stop_on_signals()?;
-    wait_for(&leader, "leader")?;
     wait_for(&follower, "follower")?;
-    tell(&format!("The follower glides to the leader's pose, then follows it. {STOP_HELP}; q or Ctrl-C parks it and ends."));
+    tell(&format!(
+        "The follower glides to the leader's pose, then follows it. {STOP_HELP}; q or Ctrl-C parks it and ends."
+    ));
     let pace = follow(args, &leader, &follower, &map)?;
+    let priority = follower.priority();
     tell("parking the follower");
     follower.stop();
     drop(simulated);
     let latency = &pace.goal;
+    if priority != Priority::RealTime && latency.percentile_us(0.99) > SLOW_US {
+        tell(&format!("this computer was busy: {REAL_TIME_REMEDY}"));
+    }
     say(format!(
         "{} goals; from reading the leader to the goal on the follower's wire: median {:.1} ms, 99 of 100 within {:.1} ms",
         latency.count(),
         latency.percentile_us(0.5) / 1e3,
         latency.percentile_us(0.99) / 1e3
     ))
+}
+
+/// The leader on a port, limp and answering, with its calibration.
+pub(super) fn connect_leader(port: &str, id: Option<String>) -> Result<(BusDriver, ArmCalibration), CliError> {
+    let calibration = calibration(port, id, true)?;
+    drop(open_arm(port)?);
+    let limp = DriverSettings { powered: false, floor: None, ..model_settings()? };
+    let leader = BusDriver::start(port, None, limp, &calibration)?;
+    wait_for(&leader, "leader")?;
+    Ok((leader, calibration))
 }
 
 fn calibration(port: &str, id: Option<String>, leader: bool) -> Result<ArmCalibration, CliError> {
@@ -161,7 +177,7 @@ fn follow(args: &TeleoperateArgs, leader: &BusDriver, follower: &BusDriver, map:
     while !follower.is_finished() && args.seconds.is_none_or(|seconds| start.elapsed().as_secs_f64() < seconds) {
         let followed = follower.state();
         match keys.now() {
-            Key::Char(' ' | '\u{1b}') => follower.emergency_stop(),
+            Key::Char(key) if stops(key) => follower.emergency_stop(),
             Key::Char('g') if followed.mode == Mode::Stopped => follower.enable()?,
             Key::Char('q') => break,
             _ => {}

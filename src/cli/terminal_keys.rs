@@ -4,11 +4,15 @@ use crate::control::{Control, ControlSystems, EmergencyStop};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
 use std::io::{IsTerminal, Read};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 /// What the keys do, for people.
 pub(super) const STOP_HELP: &str = "Space stops the arm at once, g lets it go on";
+
+/// Whether a key is an emergency stop: Space, and what a hand in a hurry may hit instead.
+pub(super) fn stops(key: char) -> bool {
+    matches!(key, ' ' | '\t' | '\u{1b}')
+}
 
 /// What a person did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,21 +60,12 @@ impl TerminalKeys {
         }
     }
 
-    /// What came within `patience`.
-    pub fn within(&self, patience: Duration) -> Key {
-        match self.keys.recv_timeout(patience) {
-            Ok(key) => Key::Char(key),
-            Err(RecvTimeoutError::Timeout) => Key::Waiting,
-            Err(RecvTimeoutError::Disconnected) => Key::Ended,
-        }
-    }
-
     /// What came by now.
     pub fn now(&self) -> Key {
         match self.keys.try_recv() {
             Ok(key) => Key::Char(key),
-            Err(std::sync::mpsc::TryRecvError::Empty) => Key::Waiting,
-            Err(std::sync::mpsc::TryRecvError::Disconnected) => Key::Ended,
+            Err(TryRecvError::Empty) => Key::Waiting,
+            Err(TryRecvError::Disconnected) => Key::Ended,
         }
     }
 }
@@ -127,7 +122,7 @@ pub(super) fn add_stop_keys(app: &mut App) {
 fn obey_keys(mut keys: ResMut<StopKeys>, mut stop: ResMut<EmergencyStop>) {
     while let Key::Char(key) = keys.0.get().now() {
         match key {
-            ' ' | '\u{1b}' => {
+            key if stops(key) => {
                 stop.on = true;
                 super::arm::tell("stopped; g goes on, q ends");
             }

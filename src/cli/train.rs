@@ -6,11 +6,14 @@ use crate::app::RunOptions;
 use crate::config;
 use crate::evaluate::{self, EvaluateOptions, SELECTION_SEED};
 use crate::operator::Operator;
+use crate::policy::checkpoint::ConfigProblem;
+use crate::policy::device::device;
+use crate::policy::learner::Keep;
+use crate::policy::lerobot::learn::{ActLearner, DiffusionLearner};
 use crate::policy::loader::{TrainData, Wanted};
 use crate::policy::optimiser::load_weights;
 use crate::policy::preset::{NetworkPreset, Preset};
 use crate::policy::run_folder::RunFolder;
-use crate::policy::small::SmallNet;
 use crate::policy::tensors::TensorFile;
 use crate::policy::train::{Look, Progress, fit};
 use crate::policy::{Origin, WEIGHTS_FILE, small_policy};
@@ -33,7 +36,7 @@ pub(super) struct TrainArgs {
     /// Dataset to learn from.
     #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
     pub(super) dataset: Option<PathBuf>,
-    /// What to train and how: a name in configs/policy/ (small, small_large) or a .ron file.
+    /// What to train and how: a name in configs/policy/ (small, act_small, diffusion_small, ..) or a .ron file.
     #[arg(long, default_value = "small", value_name = "NAME")]
     pub(super) policy: String,
     /// Folder of the run; the trained policy is in its policy/.
@@ -54,6 +57,9 @@ pub(super) struct TrainArgs {
     /// Highest learning rate instead of the preset's.
     #[arg(long, value_name = "RATE")]
     pub(super) learning_rate: Option<f64>,
+    /// Where to compute: flex (the CPU), or wgpu, vulkan, cuda in a build with that feature.
+    #[arg(long, default_value = "flex", value_name = "NAME")]
+    pub(super) device: String,
     /// Cameras to look through, by name; without it all of the dataset.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) cameras: Option<Vec<String>>,
@@ -127,12 +133,11 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
     let plan = plan(args)?;
     let stop = interruption()?;
     let began = std::time::Instant::now();
-    let NetworkPreset::Small(size) = plan.preset.network.clone();
     let wanted = Wanted {
         cameras: plan.preset.cameras.clone(),
         size: plan.preset.picture,
         chunk: plan.preset.chunk,
-        n_obs_steps: 1,
+        n_obs_steps: plan.preset.network.n_obs_steps(),
     };
     std::fs::create_dir_all(&plan.root)?;
     let bar = progress_bar(0, "rows decoded");
@@ -157,58 +162,92 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
     });
     let mut folder =
         if plan.resume.is_some() { RunFolder::open(&plan.root)? } else { RunFolder::create(&plan.root, &config)? };
-    let device = Device::flex().autodiff();
-    let mut network = small_policy::build(&data, &size, plan.preset.training.seed, &device);
-    if let Some(init) = &args.init {
-        let file = init.join(WEIGHTS_FILE);
-        let weights = TensorFile::read(&file).map_err(crate::policy::PolicyError::from)?;
-        network =
-            load_weights(network, &weights).map_err(|problem| crate::policy::PolicyError::Weights { file, problem })?;
+    let device = device(&args.device)?.autodiff();
+    let (seed, execute) = (plan.preset.training.seed, plan.preset.execute);
+    let unfit = |problem: ConfigProblem| CliError::Usage(format!("preset: network.{problem}"));
+    let stage = Stage { args, plan: &plan, data: &data, stop: &stop, load_s };
+    match &plan.preset.network {
+        NetworkPreset::Small(size) => stage.run(small_policy::build(&data, size, seed, &device), &mut folder, &device),
+        NetworkPreset::Act(config) => {
+            let network = ActLearner::new(config, &data, execute, seed, &device).map_err(unfit)?;
+            stage.run(network, &mut folder, &device)
+        }
+        NetworkPreset::Diffusion(config) => {
+            let network = DiffusionLearner::new(config, &data, execute, seed, &device).map_err(unfit)?;
+            stage.run(network, &mut folder, &device)
+        }
     }
-    let mut session = Session {
-        args,
-        execute: plan.preset.execute,
-        origin: origin(&data),
-        data: &data,
-        folder: &mut folder,
-        stop: &stop,
-        best: None,
-        last: None,
-        bar: progress_bar(plan.preset.training.steps as u64, "steps"),
-        fault: Ok(()),
-        steps: 0,
-    };
-    if args.json {
-        session.bar = indicatif::ProgressBar::hidden();
+}
+
+/// What a run needs besides its network and its folder.
+struct Stage<'a> {
+    args: &'a TrainArgs,
+    plan: &'a Plan,
+    data: &'a Arc<TrainData>,
+    stop: &'a AtomicBool,
+    load_s: f64,
+}
+
+impl Stage<'_> {
+    /// Trains a network of whatever kind and chooses the policy.
+    fn run<N: Keep>(&self, mut network: N, folder: &mut RunFolder, device: &Device) -> Result<Trained, CliError> {
+        let Stage { args, plan, data, stop, load_s } = *self;
+        if let Some(init) = &args.init {
+            let file = init.join(WEIGHTS_FILE);
+            let weights = TensorFile::read(&file).map_err(crate::policy::PolicyError::from)?;
+            network = load_weights(network, &weights)
+                .map_err(|problem| crate::policy::PolicyError::Weights { file, problem })?;
+        }
+        // A run that has made all its steps already still has its policy.
+        let (before, made) = plan.resume.as_ref().map_or((None, 0), |(file, state)| {
+            let folder = file.parent().and_then(Path::parent).map(|checkpoint| checkpoint.join("pretrained_model"));
+            (folder, state.metadata.get("step").and_then(|step| step.parse().ok()).unwrap_or(0))
+        });
+        let mut session = Session {
+            args,
+            execute: plan.preset.execute,
+            origin: origin(data),
+            data,
+            folder,
+            stop,
+            best: None,
+            last: before,
+            bar: progress_bar(plan.preset.training.steps as u64, "steps"),
+            fault: Ok(()),
+            steps: made,
+        };
+        if args.json {
+            session.bar = indicatif::ProgressBar::hidden();
+        }
+        let resume = plan.resume.as_ref().map(|(file, state)| (file.display().to_string(), state));
+        let resume = resume.as_ref().map(|(name, state)| (name.as_str(), *state));
+        let training = &plan.preset.training;
+        let trains = std::time::Instant::now();
+        // Often enough for Ctrl-C and the bar; the curves take every so manieth.
+        let every = (training.steps / POINTS).clamp(1, 20);
+        let network = fit(network, data, training, device, resume, every, |look| session.look(look))?;
+        session.bar.finish_and_clear();
+        session.fault?;
+        let (best, last, steps) = (session.best, session.last, session.steps);
+        let train_s = trains.elapsed().as_secs_f64();
+        let Some(chosen) = best.map(|best| best.1).or(last) else {
+            return Err(CliError::Usage(format!(
+                "{}: there were no steps to make; give more --steps",
+                plan.root.display()
+            )));
+        };
+        let policy = folder.choose(&chosen)?;
+        Ok(Trained {
+            policy,
+            steps,
+            rows: data.rows,
+            dataset: data.fingerprint.clone(),
+            parameters: burn::module::Module::num_params(&network),
+            interrupted: steps < training.steps,
+            load_s,
+            train_s,
+        })
     }
-    let resume = plan.resume.as_ref().map(|(file, state)| (file.display().to_string(), state));
-    let resume = resume.as_ref().map(|(name, state)| (name.as_str(), *state));
-    let training = &plan.preset.training;
-    let trains = std::time::Instant::now();
-    // Often enough for Ctrl-C and the bar; the curves take every so manieth.
-    let every = (training.steps / POINTS).clamp(1, 20);
-    let network = fit(network, &data, training, &device, resume, every, |look| session.look(look))?;
-    session.bar.finish_and_clear();
-    session.fault?;
-    let (best, last, steps) = (session.best, session.last, session.steps);
-    let train_s = trains.elapsed().as_secs_f64();
-    let Some(chosen) = best.map(|best| best.1).or(last) else {
-        return Err(CliError::Usage(format!(
-            "{}: this run has made all its steps; give a larger --steps to go on",
-            plan.root.display()
-        )));
-    };
-    let policy = folder.choose(&chosen)?;
-    Ok(Trained {
-        policy,
-        steps,
-        rows: data.rows,
-        dataset: data.fingerprint.clone(),
-        parameters: burn::module::Module::num_params(&network),
-        interrupted: steps < training.steps,
-        load_s,
-        train_s,
-    })
 }
 
 #[cfg(unix)]
@@ -297,7 +336,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn look(&mut self, look: Look<'_, SmallNet>) -> ControlFlow<()> {
+    fn look<N: Keep>(&mut self, look: Look<'_, N>) -> ControlFlow<()> {
         let stopped = self.stop.load(Ordering::Relaxed);
         let result = self.note(&look, stopped);
         self.steps = look.progress.step;
@@ -311,7 +350,7 @@ impl Session<'_> {
         }
     }
 
-    fn note(&mut self, look: &Look<'_, SmallNet>, stopped: bool) -> Result<(), CliError> {
+    fn note<N: Keep>(&mut self, look: &Look<'_, N>, stopped: bool) -> Result<(), CliError> {
         let progress = &look.progress;
         self.bar.set_position(progress.step as u64);
         self.bar.set_message(describe(progress));
@@ -328,7 +367,7 @@ impl Session<'_> {
         }
         let folder = self.folder.checkpoint(progress.step, &look.optimiser.to_file())?;
         let averaged = look.optimiser.averaged(look.network.clone());
-        small_policy::save(&folder, &averaged, &self.data.cameras, &self.origin, self.execute)?;
+        averaged.save(&folder, &self.data.cameras, &self.origin, self.execute)?;
         if evaluates && !stopped {
             self.evaluate(&folder, progress.step)?;
         }
@@ -347,6 +386,7 @@ impl Session<'_> {
             threads: cores(),
             rollout: RolloutOptions::default(),
             time_limit_s: None,
+            instruction: None,
             gallery: None,
         };
         let result = evaluate::evaluate(&options, |_| ControlFlow::Continue(()))?;

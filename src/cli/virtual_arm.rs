@@ -104,7 +104,9 @@ pub(super) fn virtual_arm(args: &VirtualArmArgs, verbose: u8) -> Result<(), CliE
     }
     let (loaded, props) = match simulation {
         Some(simulation) => simulation,
-        None => (Loaded::new(&RunOptions { scene: "free_play".into(), ..RunOptions::default() })?, PropPoses::default()),
+        None => {
+            (Loaded::new(&RunOptions { scene: "free_play".into(), ..RunOptions::default() })?, PropPoses::default())
+        }
     };
     let show = VirtualArmShow::new(arm.bus().clone(), props, orders, interrupted.clone(), &arm.path());
     let options = StageOptions {
@@ -117,9 +119,8 @@ pub(super) fn virtual_arm(args: &VirtualArmArgs, verbose: u8) -> Result<(), CliE
     std::thread::scope(|scope| {
         let tended = std::thread::Builder::new().name("hand".into()).spawn_scoped(scope, || tending.run(&interrupted));
         let shown = tended.map_err(CliError::from).and_then(|_| {
-            perform(&loaded, &options, Box::new(show)).map_err(|fault| {
-                CliError::Window(format!("{fault}; without --window the arm works without a display"))
-            })
+            perform(&loaded, &options, Box::new(show))
+                .map_err(|fault| CliError::Window(format!("{fault}; without --window the arm works without a display")))
         });
         // The arm goes with its window.
         interrupted.store(true, Ordering::SeqCst);
@@ -138,11 +139,7 @@ pub(super) struct Simulated {
 }
 
 /// An arm whose mechanics are the simulation's, with the objects of `task` on its table, if one is given, placed as `seed` says.
-pub(super) fn simulated(
-    calibration: &ArmCalibration,
-    task: Option<&str>,
-    seed: u64,
-) -> Result<Simulated, CliError> {
+pub(super) fn simulated(calibration: &ArmCalibration, task: Option<&str>, seed: u64) -> Result<Simulated, CliError> {
     let scene = task.unwrap_or("free_play").to_owned();
     let loaded = Loaded::new(&RunOptions { scene, ..RunOptions::default() })?;
     let mut props = Vec::new();
@@ -335,7 +332,9 @@ fn command(
     };
     if let Some(moves) = moves {
         if simulated && moves == Hand::Sweep {
-            return Err("sweep: the simulated arm (--sim) has its own weight and a table in the way; move it with pose".into());
+            return Err(
+                "sweep: the simulated arm (--sim) has its own weight and a table in the way; move it with pose".into(),
+            );
         }
         (hand.hand, hand.stage) = (moves, 0);
         return Ok(false);

@@ -21,8 +21,16 @@ pub struct ArmConfig {
     pub backlash_deg: f64,
     /// Time from a command to its effect, s; rounded to whole control ticks.
     pub command_delay_s: f64,
+    /// Whether targets are kept from taking the hand through the table top; not for an arm at a table's edge that reaches
+    /// below it. Left out: they are.
+    #[serde(default = "kept_above")]
+    pub hand_above_table: bool,
     /// Rest pose in degrees, one per joint in bus order, gripper last.
     pub rest_deg: Vec<f64>,
+}
+
+fn kept_above() -> bool {
+    true
 }
 
 impl Validate for ArmConfig {

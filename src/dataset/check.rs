@@ -6,12 +6,13 @@ use super::check_rows::{EpisodeRows, row_findings};
 use super::encode::CameraReport;
 use super::error::Result;
 use super::measure::{Measurer, Thumbnail};
-use super::reader::Dataset;
+use super::reader::{Dataset, Rows};
 use super::row::Outcome;
 use super::schema::{ACTION, STATE, extra};
 use serde::Serialize;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a [`Finding`] is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -143,42 +144,81 @@ fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| b.severity.cmp(&a.severity).then(a.kind.cmp(&b.kind)));
 }
 
+/// The columns that are checked, of all episodes.
+struct Columns<'a> {
+    dataset: &'a Dataset,
+    state: Arc<Rows>,
+    action: Arc<Rows>,
+    late: Option<Arc<Rows>>,
+    outcomes: Vec<f64>,
+    names: Vec<String>,
+    cameras: Vec<String>,
+}
+
+impl<'a> Columns<'a> {
+    fn read(dataset: &'a Dataset) -> Result<Self> {
+        let has = |key: &str| dataset.info().feature(key).is_some();
+        let names = dataset.info().feature(STATE).map(|f| f.names.clone()).unwrap_or_default();
+        let names = names.as_array().into_iter().flatten().filter_map(|n| n.as_str().map(String::from)).collect();
+        let cameras = dataset.info().features.iter().filter(|f| f.is_visual()).map(|f| f.key.clone()).collect();
+        Ok(Self {
+            state: dataset.rows(STATE)?,
+            action: dataset.rows(ACTION)?,
+            late: if has(extra::LATE) { Some(dataset.rows(extra::LATE)?) } else { None },
+            outcomes: if has(extra::OUTCOME) { dataset.scalars(extra::OUTCOME)? } else { Vec::new() },
+            dataset,
+            names,
+            cameras,
+        })
+    }
+
+    /// The numbers of an episode and, unless pictures are left out, the measures of its pictures.
+    fn episode(&self, entry: &super::Episode, options: &CheckOptions) -> Result<(EpisodeRows, Vec<CameraReport>)> {
+        let cut = |rows: &Rows| rows.values[entry.from * rows.width..entry.rows().end * rows.width].to_vec();
+        let (state, action) = (&self.state, &self.action);
+        let rows = EpisodeRows {
+            episode: entry.index,
+            fps: self.dataset.info().fps,
+            names: self.names.clone(),
+            width: state.width,
+            state: cut(state),
+            action: if action.width == state.width { cut(action) } else { Vec::new() },
+            late_s: self.late.as_deref().map(cut).unwrap_or_default(),
+            outcome: self.outcomes.get(entry.from).map_or(Outcome::Unjudged, |&o| Outcome::from_code(o as i64)),
+        };
+        let cameras = self.cameras.iter().filter(|_| options.picture_step > 0);
+        let measure = |camera: &String| measure(self.dataset, entry, camera, options.picture_step);
+        Ok((rows, cameras.map(measure).collect::<Result<_>>()?))
+    }
+}
+
+/// Checks one episode from the files; what only a comparison with all others tells is left out.
+///
+/// # Errors
+/// When there is no such episode, or its rows or pictures cannot be read.
+pub fn one(dataset: &Dataset, index: usize, options: &CheckOptions) -> Result<EpisodeReport> {
+    let columns = Columns::read(dataset)?;
+    let (rows, cameras) = columns.episode(dataset.episode(index)?, options)?;
+    let mut report = episode(&rows, &cameras, options);
+    if options.picture_step > 0 && index > 0 {
+        compare_views(&mut report, &references(dataset.root()), &cameras);
+    }
+    Ok(report)
+}
+
 /// Checks a dataset from its files.
 ///
 /// # Errors
 /// When rows or pictures cannot be read.
 pub fn dataset(dataset: &Dataset, options: &CheckOptions) -> Result<Report> {
-    let (state, action) = (dataset.rows(STATE)?, dataset.rows(ACTION)?);
-    let has = |key: &str| dataset.info().feature(key).is_some();
-    let late = if has(extra::LATE) { Some(dataset.rows(extra::LATE)?) } else { None };
-    let outcomes = if has(extra::OUTCOME) { dataset.scalars(extra::OUTCOME)? } else { Vec::new() };
-    let names = dataset.info().feature(STATE).map(|f| f.names.clone()).unwrap_or_default();
-    let names: Vec<String> =
-        names.as_array().into_iter().flatten().filter_map(|n| n.as_str().map(String::from)).collect();
-    let cameras: Vec<String> =
-        dataset.info().features.iter().filter(|f| f.is_visual()).map(|f| f.key.clone()).collect();
+    let columns = Columns::read(dataset)?;
+    let cameras = &columns.cameras;
     let mut report = Report { dataset: Vec::new(), episodes: Vec::new() };
     let mut references: Vec<Option<Thumbnail>> = vec![None; cameras.len()];
     let mut sharpness: Vec<Vec<f32>> = vec![Vec::new(); cameras.len()];
     let mut summaries = Vec::new();
     for entry in dataset.episodes() {
-        let cut = |rows: &super::Rows| rows.values[entry.from * rows.width..entry.rows().end * rows.width].to_vec();
-        let rows = EpisodeRows {
-            episode: entry.index,
-            fps: dataset.info().fps,
-            names: names.clone(),
-            width: state.width,
-            state: cut(&state),
-            action: if action.width == state.width { cut(&action) } else { Vec::new() },
-            late_s: late.as_deref().map(cut).unwrap_or_default(),
-            outcome: outcomes.get(entry.from).map_or(Outcome::Unjudged, |&o| Outcome::from_code(o as i64)),
-        };
-        let mut reports = Vec::new();
-        if options.picture_step > 0 {
-            for camera in &cameras {
-                reports.push(measure(dataset, entry, camera, options.picture_step)?);
-            }
-        }
+        let (rows, reports) = columns.episode(entry, options)?;
         let mut found = episode(&rows, &reports, options);
         compare_views(&mut found, &references, &reports);
         for (i, camera) in reports.iter().enumerate() {
@@ -284,7 +324,9 @@ fn outliers(summaries: &[Vec<(String, f32)>], episodes: &mut [EpisodeReport]) {
 fn balance(episodes: &[EpisodeReport]) -> Option<Finding> {
     let count = |verdict: Option<bool>| episodes.iter().filter(|e| e.success == verdict).count();
     let (good, bad, open) = (count(Some(true)), count(Some(false)), count(None));
-    let message = format!("{good} successes, {bad} failures, {open} without verdict");
+    let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    let (successes, failures) = (plural(good, "success", "successes"), plural(bad, "failure", "failures"));
+    let message = format!("{successes}, {failures}, {open} without verdict");
     let (severity, advice) = match (good, bad, open) {
         (0, 0, _) => (Severity::Note, "Mark success or failure when recording, so that failures can be left out"),
         (_, 0, 0) => (Severity::Note, "Nothing to do: every episode shows the task solved"),

@@ -176,12 +176,13 @@ fn late(rows: &EpisodeRows) -> Option<Finding> {
     let frames = runs(rows.late_s.len(), |row| rows.late_s[row] > period * 0.5);
     let count = covered(&frames);
     let worst = rows.late_s.iter().copied().fold(0.0, f32::max);
+    let ticks = if count == 1 { "tick" } else { "ticks" };
     (count > 0).then(|| Finding {
         kind: Kind::Late,
         severity: if count * 20 > rows.len() { Severity::Bad } else { Severity::Warning },
         subject: "clock".into(),
         frames,
-        message: format!("{count} ticks came more than half a row late, the worst by {:.0} ms", worst * 1e3),
+        message: format!("{count} {ticks} came more than half a row late, the worst by {:.0} ms", worst * 1e3),
         advice: "Close other programs, or use fewer or smaller cameras".into(),
     })
 }

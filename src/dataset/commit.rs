@@ -8,6 +8,7 @@ use super::disk;
 use super::encode::Encoded;
 use super::error::{DatasetError, Result};
 use super::journal::{self, JournalTrack};
+use super::notes::Note;
 use super::row::{self, Outcome, Record};
 use super::schema::Info;
 use super::stats::Stats;
@@ -74,6 +75,7 @@ impl Tail {
         root: &Path,
         dir: &Path,
         task: &str,
+        note: &Note,
         outcome: Outcome,
         mut rows: Vec<Record>,
         encoded: &[Encoded],
@@ -121,6 +123,7 @@ impl Tail {
         let data_to = expand(&self.info.data_path, self.next_data, episode.index, "");
         let data = moves.add("data.parquet", data_to);
         table::write(&data, std::slice::from_ref(&columns), &[("huggingface", features_entry(&self.info))])?;
+        next.info.add_note(episode.index, Some(note));
         next.append_index(&episode);
         let index = moves.add("episodes.parquet", episodes_path(next.index_file));
         catalog::write_episodes(&index, &next.index_rows, next.index_file)?;

@@ -2,6 +2,7 @@
 //! in one journalled step; the old one stays as a backup that [`undo`] brings back. Unchanged videos are hard links,
 //! so a backup costs little.
 
+use super::bulk;
 use super::catalog::{Catalog, merge_stats, stats_text};
 use super::commit::roll_forward;
 use super::disk;
@@ -9,7 +10,9 @@ use super::error::{DatasetError, Result};
 use super::journal::private_dir;
 use super::lock::Lock;
 use super::reader::Dataset;
-use super::rebuild::{Files, Part, build};
+use super::rebuild::{Files, Part, build, build_empty};
+use super::row::Outcome;
+use super::schema::extra;
 use serde_json::json;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -51,10 +54,47 @@ pub fn trim(root: &Path, episode: usize, rows: Range<usize>) -> Result<Edited> {
     in_place(root, "trim", Files::PerEpisode, |dataset| {
         dataset.episode(episode)?;
         let part = |e: &super::Episode| match e.index == episode {
-            true => Part { source: dataset, episode, rows: rows.clone() },
+            true => Part { rows: rows.clone(), ..Part::whole(dataset, e) },
             false => Part::whole(dataset, e),
         };
         Ok(dataset.episodes().iter().map(part).collect())
+    })
+}
+
+/// Gives episodes another verdict.
+///
+/// # Errors
+/// [`DatasetError::Request`] for unknown numbers, or when the dataset has no column for verdicts.
+pub fn judge(root: &Path, episodes: &[usize], verdict: Outcome) -> Result<Edited> {
+    let _lock = prepare(root)?;
+    judge_locked(root, episodes, verdict)
+}
+
+/// [`judge`] by the holder of the lock.
+pub(crate) fn judge_locked(root: &Path, episodes: &[usize], verdict: Outcome) -> Result<Edited> {
+    in_place_locked(root, "judge", Files::PerEpisode, |dataset| {
+        if dataset.info().feature(extra::OUTCOME).is_none() {
+            let problem = format!("the dataset has no column {}", extra::OUTCOME);
+            return Err(DatasetError::request("verdict", problem, "Only datasets recorded by this program have it"));
+        }
+        for &episode in episodes {
+            dataset.episode(episode)?;
+        }
+        let part = |e: &super::Episode| {
+            let verdict = Some(verdict).filter(|_| episodes.contains(&e.index));
+            Part { verdict, ..Part::whole(dataset, e) }
+        };
+        Ok(dataset.episodes().iter().map(part).collect())
+    })
+}
+
+/// Removes the last episode, also the only one; for the holder of the lock.
+pub(crate) fn delete_last_locked(root: &Path) -> Result<Edited> {
+    in_place_locked(root, "delete", Files::PerEpisode, |dataset| {
+        let Some((_, before)) = dataset.episodes().split_last() else {
+            return Err(DatasetError::request("episode", "there is none to remove", "Record one first"));
+        };
+        Ok(before.iter().map(|e| Part::whole(dataset, e)).collect())
     })
 }
 
@@ -79,14 +119,54 @@ pub fn split(root: &Path, episodes: &[usize], to: &Path) -> Result<Edited> {
 }
 
 /// Puts the episodes of all `sources`, one dataset after the other, into a new dataset in `to`. Datasets of v2.1
-/// become v3.0. The sources stay as they are.
+/// become v3.0. The sources stay as they are. All shards of one run of `etude generate` become the dataset that the run
+/// would have made in one go, byte for byte, in whatever order they are given.
 ///
 /// # Errors
-/// [`DatasetError::Mismatch`] when they do not fit together.
+/// [`DatasetError::Mismatch`] when they do not fit together, [`DatasetError::Request`] when a shard is missing.
 pub fn merge(sources: &[PathBuf], to: &Path) -> Result<Edited> {
-    let datasets = sources.iter().map(Dataset::open).collect::<Result<Vec<_>>>()?;
+    let mut datasets = sources.iter().map(Dataset::open).collect::<Result<Vec<_>>>()?;
+    let infos: Vec<_> = datasets.iter().map(Dataset::info).collect();
+    let shards = bulk::shards(&infos)?;
+    let _lock = new_folder(to)?;
+    let Some(shards) = shards else {
+        return join(&datasets, to, Files::PerEpisode, |info| {
+            info.rest.remove(bulk::GENERATED);
+        });
+    };
+    let mut slots: Vec<Option<Dataset>> = datasets.drain(..).map(Some).collect();
+    let ordered: Vec<Dataset> = shards.order.iter().filter_map(|place| slots[*place].take()).collect();
+    join(&ordered, to, Files::Large, |info| {
+        info.rest.insert(bulk::GENERATED.into(), shards.made.clone());
+    })
+}
+
+/// Builds a dataset of all episodes of `datasets` and puts it into `to`, whose lock is held. `alter` may change what its
+/// `info.json` says.
+pub(crate) fn join(
+    datasets: &[Dataset],
+    to: &Path,
+    files: Files,
+    alter: impl FnOnce(&mut super::Info),
+) -> Result<Edited> {
     let parts: Vec<_> = datasets.iter().flat_map(|d| d.episodes().iter().map(move |e| Part::whole(d, e))).collect();
-    into_new(&parts, to)
+    let work = private_dir(to).join("edit");
+    disk::remove_dir(&work)?;
+    disk::create_dir(&work)?;
+    let info = build(&work, &parts, files, alter)?;
+    let moves = TREES.map(|tree| (Path::new(".etude/edit").join(tree), PathBuf::from(tree)));
+    swap(to, moves.into())?;
+    Ok(Edited { episodes: info.total_episodes, frames: info.total_frames, backup: None })
+}
+
+/// Takes a folder in which no dataset is.
+fn new_folder(to: &Path) -> Result<Lock> {
+    disk::create_dir(to)?;
+    let lock = Lock::take(to)?;
+    if TREES.iter().any(|tree| to.join(tree).exists()) {
+        return Err(DatasetError::request(to.display().to_string(), "it holds a dataset already", "Name a new folder"));
+    }
+    Ok(lock)
 }
 
 /// Writes `meta/stats.json` anew from the statistics of the episodes.
@@ -155,11 +235,29 @@ fn in_place(
     parts: impl for<'a> FnOnce(&'a Dataset) -> Result<Vec<Part<'a>>>,
 ) -> Result<Edited> {
     let _lock = prepare(root)?;
+    in_place_locked(root, name, files, |dataset| {
+        let parts = parts(dataset)?;
+        if parts.is_empty() {
+            return Err(DatasetError::request("episodes", "none would be left", "Delete the folder instead"));
+        }
+        Ok(parts)
+    })
+}
+
+/// An edit by the holder of the lock; one that leaves no episode leaves an empty dataset.
+fn in_place_locked(
+    root: &Path,
+    name: &str,
+    files: Files,
+    parts: impl for<'a> FnOnce(&'a Dataset) -> Result<Vec<Part<'a>>>,
+) -> Result<Edited> {
     let dataset = Dataset::open(root)?;
     let work = private_dir(root).join("edit");
     disk::remove_dir(&work)?;
     disk::create_dir(&work)?;
-    let info = build(&work, &parts(&dataset)?, files)?;
+    let parts = parts(&dataset)?;
+    let info = if parts.is_empty() { build_empty(&work, &dataset)? } else { build(&work, &parts, files, |_| {})? };
+    drop(parts);
     drop(dataset);
     let newest = backups(root)?.iter().filter_map(|n| n.get(..4)?.parse::<usize>().ok()).max();
     let backup = Path::new(".etude/backup").join(format!("{:04}-{name}", newest.map_or(1, |n| n + 1)));
@@ -170,15 +268,13 @@ fn in_place(
 }
 
 fn into_new(parts: &[Part], to: &Path) -> Result<Edited> {
-    disk::create_dir(to)?;
-    let _lock = Lock::take(to)?;
-    if TREES.iter().any(|tree| to.join(tree).exists()) {
-        return Err(DatasetError::request(to.display().to_string(), "it holds a dataset already", "Name a new folder"));
-    }
+    let _lock = new_folder(to)?;
     let work = private_dir(to).join("edit");
     disk::remove_dir(&work)?;
     disk::create_dir(&work)?;
-    let info = build(&work, parts, Files::PerEpisode)?;
+    let info = build(&work, parts, Files::PerEpisode, |info| {
+        info.rest.remove(bulk::GENERATED);
+    })?;
     let moves = TREES.map(|tree| (Path::new(".etude/edit").join(tree), PathBuf::from(tree)));
     swap(to, moves.into())?;
     Ok(Edited { episodes: info.total_episodes, frames: info.total_frames, backup: None })

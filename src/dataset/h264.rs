@@ -29,8 +29,13 @@ pub(crate) struct H264Encoder {
 impl H264Encoder {
     /// For pictures of this size, even in both directions.
     pub(crate) fn new(width: usize, height: usize, fps: u32) -> Result<Self, String> {
+        Self::with_quantiser(width, height, fps, QP)
+    }
+
+    /// The same with another quantiser: 0 to 51, smaller is better and larger in bytes.
+    pub(crate) fn with_quantiser(width: usize, height: usize, fps: u32, qp: u8) -> Result<Self, String> {
         let mut config = EncoderConfig::baseline(width, height);
-        config.qp = QP;
+        config.qp = qp;
         config.framerate = fps as f32;
         // Key frames are asked for one by one, so that the distance can change while recording.
         config.gop_size = u32::MAX / 2;

@@ -8,6 +8,7 @@ use super::disk;
 use super::error::{IoContext, Result};
 use super::h264::Packet;
 use super::mp4::CodecSetup;
+use super::notes::Note;
 use super::row::{Record, Source};
 use super::schema::Info;
 use serde::{Deserialize, Serialize};
@@ -183,6 +184,9 @@ pub(crate) struct Header {
     pub(crate) started_unix_s: u64,
     pub(crate) joints: usize,
     pub(crate) cameras: Vec<String>,
+    /// Noted about the episode.
+    #[serde(default)]
+    pub(crate) note: Note,
 }
 
 /// Writes the header and the features into an episode's folder.

@@ -10,6 +10,7 @@
 //! nothing in this module converts them.
 
 mod av1;
+pub mod bulk;
 mod catalog;
 pub mod check;
 mod check_pictures;
@@ -25,11 +26,13 @@ mod journal;
 mod lock;
 mod measure;
 mod mp4;
+mod notes;
 mod pixels;
 mod queue;
 mod reader;
 mod rebuild;
 mod row;
+mod saver;
 pub mod schema;
 pub mod stats;
 mod table;
@@ -43,6 +46,7 @@ pub use encode::{CameraReport, Load};
 pub use error::{DatasetError, Result};
 pub use journal::CutEpisode;
 pub use measure::{FrameMeasure, THUMBNAIL, Thumbnail};
+pub use notes::Note;
 pub use pixels::Image;
 pub use reader::{Dataset, Rows, Window};
 pub use row::{Outcome, Row, RowExtra, Source};

@@ -120,7 +120,8 @@ impl Dataset {
     pub fn episode(&self, index: usize) -> Result<&Episode> {
         let count = self.catalog.episodes.len();
         self.catalog.episodes.get(index).ok_or_else(|| {
-            let problem = format!("there are {count} episodes, counted from 0");
+            let are = if count == 1 { "is 1 episode".into() } else { format!("are {count} episodes") };
+            let problem = format!("there {are}, counted from 0");
             DatasetError::request(format!("episode {index}"), problem, "Name one of them")
         })
     }

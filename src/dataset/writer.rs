@@ -2,26 +2,23 @@
 //! once; ending an episode hands it to a saving thread and returns.
 
 use super::catalog::{Catalog, info_path};
-use super::check::{self, CheckOptions, EpisodeReport};
-use super::check_rows::EpisodeRows;
+use super::check::{CheckOptions, EpisodeReport};
 use super::commit::{self, Tail};
 use super::disk;
-use super::encode::{CameraEncoder, CameraReport, Encoded, Load, Trouble, lower_priority, report};
+use super::edit;
+use super::encode::{CameraEncoder, CameraReport, Load, Trouble, report};
 use super::error::{DatasetError, IoContext, Result};
-use super::journal::{self, CutEpisode, Header, JournalTrack, JournalWriter};
+use super::journal::{self, CutEpisode, Header};
 use super::lock::{Lock, unix_s};
-use super::measure::{Measurer, Thumbnail};
-use super::mp4::Track;
-use super::queue::{Queue, Taker};
+use super::notes::Note;
+use super::queue::Queue;
 use super::row::{self, Outcome, Record, Row};
+use super::saver::{Job, Saver};
 use super::schema::{Info, Spec};
-use super::stats::ImageStats;
-use super::video::Video;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 /// How a [`Writer`] works.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,11 +31,13 @@ pub struct WriterOptions {
     ///
     /// [`extra::WORLD`]: super::schema::extra::WORLD
     pub world: bool,
+    /// Noted about every episode.
+    pub note: Note,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { waiting_pictures: 64, check: CheckOptions::default(), world: false }
+        Self { waiting_pictures: 64, check: CheckOptions::default(), world: false, note: Note::new() }
     }
 }
 
@@ -47,8 +46,21 @@ impl Default for WriterOptions {
 pub enum Event {
     /// An episode is on disk for good.
     Saved(Saved),
-    /// An episode could not be saved. Those before it are safe; its journal is kept and offered for recovery.
+    /// An episode could not be saved, or the last one not changed. Those before it are safe; its journal is kept and
+    /// offered for recovery.
     Failed(DatasetError),
+    /// The last episode is removed; `undo` brings it back once recording has ended.
+    Removed {
+        /// Its number, which the next episode gets.
+        episode: usize,
+    },
+    /// The last episode has another verdict.
+    Judged {
+        /// Its number.
+        episode: usize,
+        /// The verdict.
+        outcome: Outcome,
+    },
 }
 
 /// What was saved.
@@ -64,17 +76,6 @@ pub struct Saved {
     pub cameras: Vec<CameraReport>,
     /// The quality report.
     pub report: EpisodeReport,
-}
-
-/// Orders for the saving thread.
-enum Job {
-    Start { dir: PathBuf, header: Header },
-    Row(Record),
-    End { outcome: Outcome, tracks: Vec<Receiver<Result<Encoded>>> },
-    Cancel,
-    Leave,
-    Recover { dir: PathBuf, outcome: Outcome },
-    Flush(Sender<()>),
 }
 
 /// A dataset open for recording. Only one can exist for a folder, in all programs.
@@ -94,6 +95,7 @@ pub struct Writer {
     /// Rows of the episode being recorded.
     recording: Option<usize>,
     task: String,
+    note: Note,
     begun: usize,
     _lock: Lock,
 }
@@ -109,7 +111,7 @@ impl Writer {
         let root = root.as_ref().to_path_buf();
         let info = spec.info_with(options.world)?;
         let lock = Lock::take(&root)?;
-        super::edit::complete_swap(&root)?;
+        edit::complete_swap(&root)?;
         commit::roll_forward(&root)?;
         let tail = if info_path(&root).exists() {
             let catalog = Catalog::load(&root)?;
@@ -159,6 +161,7 @@ impl Writer {
             trouble: trouble.clone(),
             check: options.check.clone(),
             references: Vec::new(),
+            unsaved: false,
         };
         let saver = std::thread::Builder::new()
             .name("save-episode".into())
@@ -176,6 +179,7 @@ impl Writer {
             cut,
             recording: None,
             task: String::new(),
+            note: options.note.clone(),
             begun: 0,
             _lock: lock,
         })
@@ -211,6 +215,17 @@ impl Writer {
         commit::discard(&self.root, &cut.dir)
     }
 
+    /// Removes the last episode once everything before is saved; an [`Event`] tells. Nothing waits for it, also while the
+    /// next episode is recorded. A backup is kept for undoing.
+    pub fn remove_last(&mut self) {
+        self.send(Job::RemoveLast);
+    }
+
+    /// Gives the last episode another verdict once it is saved; an [`Event`] tells.
+    pub fn judge_last(&mut self, outcome: Outcome) {
+        self.send(Job::JudgeLast(outcome));
+    }
+
     /// Begins an episode.
     ///
     /// # Errors
@@ -231,7 +246,8 @@ impl Writer {
         let joints = self.info.feature(super::schema::STATE).map_or(0, super::Feature::width);
         let cameras = self.info.videos().map(|f| f.key.clone()).collect();
         self.cameras.iter().for_each(|c| c.begin(&dir));
-        self.send(Job::Start { dir, header: Header { task: task.into(), started_unix_s, joints, cameras } });
+        let note = self.note.clone();
+        self.send(Job::Start { dir, header: Header { task: task.into(), started_unix_s, joints, cameras, note } });
         self.task = task.into();
         self.recording = Some(0);
         Ok(())
@@ -334,6 +350,14 @@ impl Writer {
         }
     }
 
+    /// Stops recording the episode and leaves what there is of it in the journal, to be recovered the next time.
+    pub fn leave(&mut self) {
+        if self.recording.take().is_some() {
+            self.cameras.iter().for_each(CameraEncoder::stop);
+            self.send(Job::Leave);
+        }
+    }
+
     fn drop_episode(&mut self) {
         self.cameras.iter().for_each(CameraEncoder::stop);
         self.send(Job::Cancel);
@@ -389,180 +413,5 @@ impl Drop for Writer {
             // Its panic, if any, has left a cut episode, which the next session offers.
             let _ = saver.join();
         }
-    }
-}
-
-/// An episode in the saving thread's hands.
-struct Open {
-    dir: PathBuf,
-    task: String,
-    journal: JournalWriter,
-    rows: Vec<Record>,
-}
-
-struct Saver {
-    root: PathBuf,
-    tail: Tail,
-    open: Option<Open>,
-    news: Sender<Event>,
-    trouble: Trouble,
-    check: CheckOptions,
-    /// The cameras' views in the first episode, once there is one.
-    references: Vec<Option<Thumbnail>>,
-}
-
-/// What the quality report looks at.
-fn numbers_of(info: &Info, rows: &[Record], outcome: Outcome) -> EpisodeRows {
-    let state = info.feature(super::schema::STATE);
-    let names = state.and_then(|f| f.names.as_array()).into_iter().flatten();
-    EpisodeRows {
-        episode: 0,
-        fps: info.fps,
-        names: names.filter_map(|n| n.as_str().map(String::from)).collect(),
-        width: state.map_or(0, super::Feature::width),
-        state: rows.iter().flat_map(|r| &r.state).copied().collect(),
-        action: rows.iter().flat_map(|r| &r.action).copied().collect(),
-        late_s: rows.iter().map(|r| r.extra.late_s).collect(),
-        outcome,
-    }
-}
-
-impl Saver {
-    fn run(mut self, orders: &Queue<Job>) {
-        lower_priority();
-        for job in Taker(orders) {
-            let done = match job {
-                Job::Start { dir, header } => self.start(dir, header),
-                Job::Row(record) => self.row(record),
-                Job::End { outcome, tracks } => {
-                    let saved = self.end(outcome, &tracks);
-                    self.tell(saved);
-                    Ok(())
-                }
-                Job::Cancel => self.open.take().map_or(Ok(()), |open| commit::discard(&self.root, &open.dir)),
-                Job::Leave => {
-                    self.open = None;
-                    Ok(())
-                }
-                Job::Recover { dir, outcome } => {
-                    let saved = self.recover(&dir, outcome);
-                    self.tell(saved);
-                    Ok(())
-                }
-                Job::Flush(done) => {
-                    // Whoever asked may have gone.
-                    let _ = done.send(());
-                    Ok(())
-                }
-            };
-            if let Err(error) = done {
-                self.open = None;
-                report(&self.trouble, error);
-            }
-        }
-    }
-
-    fn tell(&self, saved: Result<Option<Saved>>) {
-        let event = match saved {
-            Ok(Some(saved)) => Event::Saved(saved),
-            Ok(None) => return,
-            Err(error) => Event::Failed(error),
-        };
-        // Whoever listened may have gone.
-        let _ = self.news.send(event);
-    }
-
-    fn start(&mut self, dir: PathBuf, header: Header) -> Result<()> {
-        journal::write_header(&dir, &header, &self.tail.info)?;
-        let journal = JournalWriter::create(journal::rows_file(&dir))?;
-        self.open = Some(Open { dir, task: header.task, journal, rows: Vec::new() });
-        Ok(())
-    }
-
-    fn row(&mut self, record: Record) -> Result<()> {
-        let Some(open) = &mut self.open else { return Ok(()) };
-        open.journal.append(&record.to_bytes(), &[])?;
-        open.rows.push(record);
-        if open.rows.len().is_multiple_of(self.tail.info.fps as usize) {
-            open.journal.sync()?;
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, outcome: Outcome, tracks: &[Receiver<Result<Encoded>>]) -> Result<Option<Saved>> {
-        let Some(Open { dir, task, rows, .. }) = self.open.take() else {
-            // The error that took it away was left for the recording side; it may have ended before seeing it.
-            let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-            return trouble.map_or(Ok(None), Err);
-        };
-        let mut encoded = Vec::with_capacity(tracks.len());
-        for track in tracks {
-            let track = track.recv().unwrap_or(Err(DatasetError::Thread { thread: "encoding" }));
-            encoded.push(track.map_err(|e| {
-                let reason = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-                reason.unwrap_or(e)
-            })?);
-        }
-        self.save(&dir, &task, outcome, rows, encoded).map(Some)
-    }
-
-    fn save(
-        &mut self,
-        dir: &Path,
-        task: &str,
-        outcome: Outcome,
-        rows: Vec<Record>,
-        encoded: Vec<Encoded>,
-    ) -> Result<Saved> {
-        let began = Instant::now();
-        let mut numbers = numbers_of(&self.tail.info, &rows, outcome);
-        let episode = self.tail.commit(&self.root, dir, task, outcome, rows, &encoded)?;
-        numbers.episode = episode.index;
-        let cameras: Vec<_> = encoded.into_iter().map(|e| e.report).collect();
-        let mut report = check::episode(&numbers, &cameras, &self.check);
-        if self.references.is_empty() {
-            self.references = check::references(&self.root);
-        }
-        check::compare_views(&mut report, &self.references, &cameras);
-        let save_s = began.elapsed().as_secs_f64();
-        Ok(Saved { episode: episode.index, frames: episode.length, save_s, cameras, report })
-    }
-
-    /// Saves what the journal holds of a cut episode.
-    fn recover(&mut self, dir: &Path, outcome: Outcome) -> Result<Option<Saved>> {
-        let gone = || DatasetError::request(dir.display().to_string(), "there is nothing to recover", "Discard it");
-        let header = journal::read_header(dir).ok_or_else(gone)?;
-        let mut rows = journal::read_rows(dir, header.joints)?;
-        let mut tracks = Vec::new();
-        for camera in 0..header.cameras.len() {
-            let track = JournalTrack::open(&journal::camera_file(dir, camera))?.ok_or_else(gone)?;
-            rows.truncate(track.samples.len());
-            tracks.push(track);
-        }
-        if rows.is_empty() {
-            return Err(gone());
-        }
-        let mut encoded = Vec::new();
-        let features: Vec<_> = self.tail.info.videos().cloned().collect();
-        for (camera, (mut journal, feature)) in tracks.into_iter().zip(&features).enumerate() {
-            let mut samples = std::mem::take(&mut journal.samples);
-            samples.truncate(rows.len());
-            let [height, width, ..] = feature.shape[..] else { return Err(gone()) };
-            let track = Track { setup: journal.setup.clone(), width, height, fps: self.tail.info.fps, samples };
-            // Statistics were lost with the thread that gathered them: decode once.
-            let probe = dir.join(format!("probe-{camera}.mp4"));
-            track.write(&probe, |i, out| journal.read(i, out))?;
-            let mut video = Video::open(&probe)?;
-            let (mut stats, mut measurer) = (ImageStats::default(), Measurer::default());
-            let mut report = CameraReport { key: feature.key.clone(), ..CameraReport::default() };
-            for frame in 0..video.len() {
-                let image = video.frame(frame)?;
-                stats.add(&image);
-                report.frames.push(measurer.image(&image));
-            }
-            report.first = measurer.first.take();
-            encoded.push(Encoded { track, stats: stats.finish(), report });
-        }
-        self.save(dir, &header.task, outcome, rows, encoded).map(Some)
     }
 }

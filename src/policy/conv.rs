@@ -198,21 +198,70 @@ impl Sizes {
         first..(first + self.tile_rows).min(self.out_height)
     }
 
-    /// Output columns whose patch has its column `j` inside the image.
-    fn inside(&self, j: usize) -> std::ops::Range<usize> {
-        let low = self.padding.saturating_sub(j).div_ceil(self.stride).min(self.out_width);
-        let high = (self.width + self.padding).saturating_sub(j).div_ceil(self.stride).min(self.out_width);
-        low..high.max(low)
+    /// Rows and columns of a padded image that patches reach, divided by the stride: the size of one of its planes.
+    fn plane(&self) -> (usize, usize) {
+        let side = |out: usize, kernel: usize| ((out - 1) * self.stride + kernel).div_ceil(self.stride);
+        (side(self.out_height, self.kernel.0), side(self.out_width, self.kernel.1))
     }
 
-    /// For every channel, kernel row and kernel column: `visit(row of the unfolded matrix, channel, kernel row, kernel
-    /// column)`.
-    fn each_kernel_place(&self, mut visit: impl FnMut(usize, usize, usize, usize)) {
+    /// Numbers in all planes of an image.
+    fn planes(&self) -> usize {
+        let (height, width) = self.plane();
+        self.channels * self.stride * self.stride * height * width
+    }
+
+    /// Calls `visit` for every row of the image that patches reach and every phase of its columns: with the place of the first
+    /// of them in the image, its place in the planes, and how many there are, one stride apart in the image.
+    fn each_row(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let (height, width) = self.plane();
+        for channel in 0..self.channels {
+            for y in 0..self.height {
+                let (row, of_row) = ((y + self.padding) / self.stride, (y + self.padding) % self.stride);
+                if row >= height {
+                    continue;
+                }
+                for phase in 0..self.stride {
+                    // The first column of this phase, and its place once the image is padded.
+                    let x = (phase + self.stride - self.padding % self.stride) % self.stride;
+                    let at = (x + self.padding) / self.stride;
+                    let count = self.width.saturating_sub(x).div_ceil(self.stride).min(width.saturating_sub(at));
+                    let plane = (channel * self.stride + of_row) * self.stride + phase;
+                    visit((channel * self.height + y) * self.width + x, (plane * height + row) * width + at, count);
+                }
+            }
+        }
+    }
+
+    /// Deals a padded image out into stride x stride planes a channel, so that every row of the unfolded matrix is read in one
+    /// piece. Padding in `planes` is left as it is: zero.
+    fn deal(&self, image: &[f32], planes: &mut [f32]) {
+        self.each_row(|from, to, count| {
+            let to = &mut planes[to..to + count];
+            if self.stride == 1 {
+                to.copy_from_slice(&image[from..from + count]);
+            } else {
+                to.iter_mut().zip(image[from..].iter().step_by(self.stride)).for_each(|(to, from)| *to = *from);
+            }
+        });
+    }
+
+    /// Adds what was gathered in planes to the image they were dealt from.
+    fn collect(&self, planes: &[f32], image: &mut [f32]) {
+        self.each_row(|to, from, count| {
+            let to = image[to..].iter_mut().step_by(self.stride);
+            to.zip(&planes[from..from + count]).for_each(|(to, from)| *to += *from);
+        });
+    }
+
+    /// Calls `visit` with the number of every row of the unfolded matrix and the place in the planes of its first number.
+    fn each_patch_row(&self, first: usize, mut visit: impl FnMut(usize, usize)) {
+        let ((height, width), stride) = (self.plane(), self.stride);
         let mut row = 0;
         for channel in 0..self.channels {
             for i in 0..self.kernel.0 {
                 for j in 0..self.kernel.1 {
-                    visit(row, channel, i, j);
+                    let plane = (channel * stride + i % stride) * stride + j % stride;
+                    visit(row, (plane * height + first + i / stride) * width + j / stride);
                     row += 1;
                 }
             }
@@ -220,53 +269,54 @@ impl Sizes {
     }
 
     /// Patches of the output rows `rows` of an image as columns: `columns` [patch, rows * out_width].
-    fn unfold(&self, image: &[f32], rows: std::ops::Range<usize>, columns: &mut [f32]) {
-        let count = rows.len() * self.out_width;
-        self.each_kernel_place(|row, channel, i, j| {
+    fn unfold(&self, planes: &[f32], rows: std::ops::Range<usize>, columns: &mut [f32]) {
+        let (count, width) = (rows.len() * self.out_width, self.plane().1);
+        self.each_patch_row(rows.start, |row, at| {
             let to = &mut columns[row * count..][..count];
-            let plane = &image[channel * self.height * self.width..][..self.height * self.width];
-            let inside = self.inside(j);
-            for (to, y) in to.chunks_exact_mut(self.out_width).zip(rows.clone()) {
-                let Some(y) = (y * self.stride + i).checked_sub(self.padding).filter(|y| *y < self.height) else {
-                    to.fill(0.0);
-                    continue;
-                };
-                let from = &plane[y * self.width..][..self.width];
-                to[..inside.start].fill(0.0);
-                to[inside.end..].fill(0.0);
-                if inside.is_empty() {
-                    continue;
-                }
-                let x = inside.start * self.stride + j - self.padding;
-                let to = &mut to[inside.clone()];
-                if self.stride == 1 {
-                    to.copy_from_slice(&from[x..x + to.len()]);
-                } else {
-                    to.iter_mut().zip(from[x..].iter().step_by(self.stride)).for_each(|(to, from)| *to = *from);
-                }
+            match self.out_width {
+                8 => copy_rows::<8>(&planes[at..], width, to),
+                16 => copy_rows::<16>(&planes[at..], width, to),
+                32 => copy_rows::<32>(&planes[at..], width, to),
+                wide => to.chunks_exact_mut(wide).enumerate().for_each(|(y, to)| {
+                    to.copy_from_slice(&planes[at + y * width..][..wide]);
+                }),
             }
         });
     }
 
-    /// Adds columns back to where [`Self::unfold`] took them from.
-    fn fold(&self, columns: &[f32], rows: std::ops::Range<usize>, image: &mut [f32]) {
-        let count = rows.len() * self.out_width;
-        self.each_kernel_place(|row, channel, i, j| {
+    /// Adds columns to the planes that [`Self::unfold`] took them from.
+    fn fold(&self, columns: &[f32], rows: std::ops::Range<usize>, planes: &mut [f32]) {
+        let (count, width) = (rows.len() * self.out_width, self.plane().1);
+        self.each_patch_row(rows.start, |row, at| {
             let from = &columns[row * count..][..count];
-            let plane = &mut image[channel * self.height * self.width..][..self.height * self.width];
-            let inside = self.inside(j);
-            if inside.is_empty() {
-                return;
-            }
-            for (from, y) in from.chunks_exact(self.out_width).zip(rows.clone()) {
-                let Some(y) = (y * self.stride + i).checked_sub(self.padding).filter(|y| *y < self.height) else {
-                    continue;
-                };
-                let x = inside.start * self.stride + j - self.padding;
-                let to = plane[y * self.width + x..(y + 1) * self.width].iter_mut().step_by(self.stride);
-                to.zip(&from[inside.clone()]).for_each(|(to, from)| *to += *from);
+            match self.out_width {
+                8 => add_rows::<8>(from, width, &mut planes[at..]),
+                16 => add_rows::<16>(from, width, &mut planes[at..]),
+                32 => add_rows::<32>(from, width, &mut planes[at..]),
+                wide => from.chunks_exact(wide).enumerate().for_each(|(y, from)| {
+                    let to = &mut planes[at + y * width..][..wide];
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+                }),
             }
         });
+    }
+}
+
+/// Copies rows of `W` numbers, `width` apart, one after the other: of a known length, they need no call each.
+fn copy_rows<const W: usize>(from: &[f32], width: usize, to: &mut [f32]) {
+    for (to, from) in to.as_chunks_mut::<W>().0.iter_mut().zip(from.chunks(width)) {
+        if let Some(from) = from.first_chunk::<W>() {
+            *to = *from;
+        }
+    }
+}
+
+/// Adds rows of `W` numbers to rows `width` apart.
+fn add_rows<const W: usize>(from: &[f32], width: usize, to: &mut [f32]) {
+    for (from, to) in from.as_chunks::<W>().0.iter().zip(to.chunks_mut(width)) {
+        if let Some(to) = to.first_chunk_mut::<W>() {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+        }
     }
 }
 
@@ -308,6 +358,16 @@ fn multiply((m, n, k): (usize, usize, usize), to: &mut [f32], row: usize, add: b
     }
 }
 
+/// Sum in sixteen lanes: one after the other each addition would wait for the last.
+fn sum_of(values: &[f32]) -> f32 {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let mut lanes = [0.0; 16];
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += value);
+    }
+    lanes.iter().chain(rest).sum()
+}
+
 fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)
 }
@@ -328,7 +388,12 @@ impl Convolution for Flex {
         let (patch, places) = (sizes.patch(), sizes.places());
         let mut y = vec![0.0; shape[0] * sizes.out * places];
         let is_plain = sizes.kernel == (1, 1) && stride == 1 && padding == 0;
-        let work = |(image, y): (&[f32], &mut [f32]), columns: &mut Vec<f32>| {
+        let work = |(image, y): (&[f32], &mut [f32]), (planes, columns): &mut (Vec<f32>, Vec<f32>)| {
+            if !is_plain {
+                planes.resize(sizes.planes(), 0.0);
+                columns.resize(patch * sizes.tile_rows * sizes.out_width, 0.0);
+                sizes.deal(image, planes);
+            }
             for (plane, bias) in y.chunks_exact_mut(places).zip(bias) {
                 plane.fill(*bias);
             }
@@ -338,8 +403,7 @@ impl Convolution for Flex {
                 let unfolded = if is_plain {
                     Matrix(&image[at..], places, 1)
                 } else {
-                    columns.resize(patch * sizes.tile_rows * sizes.out_width, 0.0);
-                    sizes.unfold(image, rows, columns);
+                    sizes.unfold(planes, rows, columns);
                     Matrix(columns, count, 1)
                 };
                 multiply((sizes.out, count, patch), &mut y[at..], places, true, Matrix(weight, patch, 1), unfolded);
@@ -351,7 +415,7 @@ impl Convolution for Flex {
         if !y.is_empty() {
             let images = images.par_chunks_exact(sizes.image());
             let outputs = y.par_chunks_exact_mut(sizes.out * places);
-            images.zip(outputs).for_each_init(Vec::new, |columns, pair| work(pair, columns));
+            images.zip(outputs).for_each_init(Default::default, |buffers, pair| work(pair, buffers));
         }
         tensor(y, vec![shape[0], sizes.out, sizes.out_height, sizes.out_width])
     }
@@ -380,6 +444,8 @@ impl Convolution for Flex {
             let (mut dw, mut db) = (vec![0.0; sizes.out * patch], vec![0.0f32; sizes.out]);
             let mut columns = vec![0.0; patch * sizes.tile_rows * sizes.out_width];
             let mut slope = vec![0.0; sizes.out * places];
+            let mut planes = vec![0.0; sizes.planes()];
+            let mut planes_slope = vec![0.0; if wants_dx { sizes.planes() } else { 0 }];
             for image in number * share..((number + 1) * share).min(count) {
                 let of_image = image * sizes.out * places..(image + 1) * sizes.out * places;
                 slope.copy_from_slice(&slopes[of_image.clone()]);
@@ -388,20 +454,25 @@ impl Convolution for Flex {
                     slope.iter_mut().zip(y).for_each(|(slope, y)| *slope = if *y > 0.0 { *slope } else { 0.0 });
                 }
                 for (sum, plane) in db.iter_mut().zip(slope.chunks_exact(places)) {
-                    *sum += plane.iter().sum::<f32>();
+                    *sum += sum_of(plane);
                 }
+                sizes.deal(&images[image * sizes.image()..][..sizes.image()], &mut planes);
+                planes_slope.fill(0.0);
                 for tile in 0..sizes.tiles() {
                     let rows = sizes.rows(tile);
                     let (at, wide) = (rows.start * sizes.out_width, rows.len() * sizes.out_width);
-                    sizes.unfold(&images[image * sizes.image()..][..sizes.image()], rows.clone(), &mut columns);
+                    sizes.unfold(&planes, rows.clone(), &mut columns);
                     let slope = Matrix(&slope[at..], places, 1);
                     let unfolded = Matrix(&columns, 1, wide);
                     multiply((sizes.out, patch, wide), &mut dw, patch, true, slope, unfolded);
                     if wants_dx {
                         multiply((patch, wide, sizes.out), &mut columns, wide, false, Matrix(weight, 1, patch), slope);
-                        let image = image - number * share;
-                        sizes.fold(&columns, rows, &mut dx[image * sizes.image()..][..sizes.image()]);
+                        sizes.fold(&columns, rows, &mut planes_slope);
                     }
+                }
+                if wants_dx {
+                    let at = (image - number * share) * sizes.image();
+                    sizes.collect(&planes_slope, &mut dx[at..at + sizes.image()]);
                 }
             }
             (dw, db)
@@ -427,12 +498,20 @@ mod tests {
     #[test]
     fn agrees_with_burns_convolution() {
         let device = Device::flex().autodiff();
-        for (size, kernel, stride, padding, relu) in
-            [((13, 17), 6, 3, 2, true), ((16, 16), 4, 2, 1, false), ((9, 7), 3, 1, 1, true), ((8, 8), 1, 1, 0, false)]
-        {
+        // The last ones are large enough for several tiles.
+        let cases = [
+            ((13, 17), 3, 6, 3, 2, true),
+            ((16, 16), 3, 4, 2, 1, false),
+            ((9, 7), 3, 3, 1, 1, true),
+            ((8, 8), 3, 1, 1, 0, false),
+            ((9, 8), 3, 1, 2, 0, false),
+            ((70, 75), 16, 3, 1, 1, true),
+            ((120, 61), 16, 7, 2, 3, false),
+        ];
+        for (size, channels, kernel, stride, padding, relu) in cases {
             let random =
-                |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), &device).require_grad();
-            let (x, w) = (random([11, 3, size.0, size.1]), random([5, 3, kernel, kernel]));
+                |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 0.2), &device).require_grad();
+            let (x, w) = (random([11, channels, size.0, size.1]), random([5, channels, kernel, kernel]));
             let b = Tensor::<1>::random([5], Distribution::Normal(0.0, 1.0), &device).require_grad();
             let ours = conv2d(x.clone(), w.clone(), b.clone(), stride, padding, relu);
             let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);

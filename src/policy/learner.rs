@@ -1,7 +1,10 @@
 //! What training needs of a network, whatever its kind.
 
+use super::loader::CameraInput;
+use super::{Origin, PolicyError};
 use burn::module::Module;
 use burn::tensor::{Bool, Tensor};
+use std::path::Path;
 
 /// Rows of a dataset as tensors, in the dataset's own units. `B` rows, `O` moments each (the present one last), chunks of
 /// `H` targets for `J` joints.
@@ -42,4 +45,19 @@ pub struct Loss {
 pub trait Learner: Module {
     /// The loss of a batch.
     fn loss(&self, batch: &Batch) -> Loss;
+}
+
+/// A network that is kept as the folder of a policy.
+pub trait Keep: Learner {
+    /// Writes the policy into `folder`.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when a file cannot be written.
+    fn save(
+        &self,
+        folder: &Path,
+        cameras: &[CameraInput],
+        origin: &Origin,
+        n_action_steps: usize,
+    ) -> Result<(), PolicyError>;
 }

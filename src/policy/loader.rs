@@ -3,9 +3,9 @@
 use super::augment::{Augmentation, Shading};
 use super::pictures::PictureCache;
 use crate::dataset::{Dataset, DatasetError, schema};
+use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use rand::SeedableRng;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -16,10 +16,10 @@ use xxhash_rust::xxh3::Xxh3;
 const CHUNK: &str = "etude.chunk";
 /// Column with what the simulation knows.
 const LABELS: &str = "etude.labels";
-/// Column with the seed of a generated episode.
+/// Column with the seed of a generated episode; further attempts at it count up in steps of 2^32.
 const GENERATE_SEED: &str = "etude.generate_seed";
-/// Seeds from here on are kept for choosing and judging policies.
-const FIRST_KEPT_SEED: f64 = super::KEPT_SEEDS as f64;
+/// Seeds that are kept for choosing and judging policies.
+const KEPT_SEEDS: std::ops::Range<f64> = super::KEPT_SEEDS as f64..4_294_967_296.0;
 /// Name of the label that counts phases.
 const PHASE: &str = "phase";
 /// Batches that wait for the step.
@@ -143,11 +143,16 @@ impl TrainData {
         }
         for column in [schema::extra::SEED, GENERATE_SEED] {
             if dataset.info().feature(column).is_some()
-                && let Some(seed) = dataset.scalars(column)?.into_iter().find(|seed| *seed >= FIRST_KEPT_SEED)
+                && let Some(seed) = dataset.scalars(column)?.into_iter().find(|seed| KEPT_SEEDS.contains(seed))
             {
-                let problem =
-                    format!("an episode began with seed {seed}; seeds from {FIRST_KEPT_SEED} on are for evaluation");
-                return Err(unfit(problem, "leave those episodes out with `etude dataset delete`"));
+                let (problem, remedy) = (
+                    format!(
+                        "an episode began with seed {seed}; seeds from {} on are for evaluation",
+                        super::KEPT_SEEDS
+                    ),
+                    "leave those episodes out with `etude dataset delete`",
+                );
+                return Err(unfit(problem, remedy));
             }
         }
         let names = dataset.info().feature(schema::ACTION).map(|feature| feature.names.clone()).unwrap_or_default();

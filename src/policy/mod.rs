@@ -8,10 +8,12 @@ pub mod act;
 pub mod augment;
 pub mod checkpoint;
 pub mod conv;
+pub mod device;
 pub mod diffusion;
 pub mod events;
 pub mod gate;
 pub mod learner;
+pub mod lerobot;
 pub mod loader;
 pub mod nn;
 pub mod normalise;
@@ -75,6 +77,19 @@ pub enum PolicyError {
         /// What does not fit.
         problem: String,
     },
+    /// There is no such device.
+    #[error("device {name}: {problem}; {remedy}")]
+    Device {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A checkpoint in LeRobot's layout is damaged or does not fit.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::CheckpointError),
     /// An observation is not what the policy wants.
     #[error("the policy cannot be asked: {0}; give it what its config.json lists")]
     Observation(String),
@@ -182,10 +197,11 @@ pub fn load(folder: &Path, device: &Device) -> Result<Box<dyn Policy>, PolicyErr
     let config = read_config(folder)?;
     match config["type"].as_str() {
         Some(small_policy::KIND) => Ok(Box::new(small_policy::SmallPolicy::open(folder, &config, device)?)),
+        Some("act" | "diffusion" | "smolvla") => Ok(Box::new(lerobot::at_work::ChunkPolicy::open(folder, device)?)),
         other => Err(PolicyError::Config {
             file: folder.join(CONFIG_FILE),
             problem: format!("a policy of the kind {} is not known", other.unwrap_or("(none)")),
-            remedy: format!("there is {}", small_policy::KIND),
+            remedy: format!("there are {}, act, diffusion", small_policy::KIND),
         }),
     }
 }

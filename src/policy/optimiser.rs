@@ -217,12 +217,17 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 impl ModuleVisitor for Collector {
-    fn enter_module(&mut self, name: &str, _kind: &str) {
-        self.path.push(name.into());
+    fn enter_module(&mut self, name: &str, kind: &str) {
+        // The variant of an enum is no part of a tensor's name.
+        if !kind.starts_with("Enum:") {
+            self.path.push(name.into());
+        }
     }
 
-    fn exit_module(&mut self, _name: &str, _kind: &str) {
-        self.path.pop();
+    fn exit_module(&mut self, _name: &str, kind: &str) {
+        if !kind.starts_with("Enum:") {
+            self.path.pop();
+        }
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -1,5 +1,7 @@
 //! `configs/policy/*.ron`: what to train and how, one file a preset.
 
+use super::act::ActConfig;
+use super::diffusion::DiffusionConfig;
 use super::small::SmallSize;
 use super::train::FitConfig;
 use crate::config::{Problems, Validate};
@@ -30,6 +32,20 @@ pub struct Preset {
 pub enum NetworkPreset {
     /// The small convolutional policy.
     Small(SmallSize),
+    /// ACT; `chunk_size` and `n_action_steps` follow from the preset's `chunk` and `execute`.
+    Act(ActConfig),
+    /// A diffusion policy; `horizon` and `n_action_steps` follow from the preset's `chunk` and `execute`.
+    Diffusion(DiffusionConfig),
+}
+
+impl NetworkPreset {
+    /// Moments in an observation.
+    pub fn n_obs_steps(&self) -> usize {
+        match self {
+            Self::Small(_) | Self::Act(_) => 1,
+            Self::Diffusion(config) => config.n_obs_steps.max(1),
+        }
+    }
 }
 
 impl Validate for Preset {
@@ -37,8 +53,9 @@ impl Validate for Preset {
         let most = |problems: &mut Problems, key: &str, value: usize, high: usize, unit: &str| {
             problems.range(key, value as f64, 1.0, high as f64, unit);
         };
-        let NetworkPreset::Small(size) = &self.network;
         problems.within("network", |p| {
+            // ACT and diffusion are checked against the data, when the network is made.
+            let NetworkPreset::Small(size) = &self.network else { return };
             let (a, b, c, d) = size.channels;
             for channels in [a, b, c, d] {
                 most(p, "channels", channels, 1024, "");
@@ -90,7 +107,7 @@ mod tests {
         let folder = crate::config::home().unwrap().join("configs/policy");
         let names = crate::config::names_in(&folder);
         assert!(names.contains(&"small".to_string()));
-        for name in names.iter().filter(|name| name.starts_with("small")) {
+        for name in &names {
             crate::config::load_named::<Preset>("configs/policy", name).unwrap();
         }
     }

@@ -1,5 +1,6 @@
 //! The small policy on disk and at work.
 
+use super::learner::Keep;
 use super::loader::{CameraInput, TrainData};
 use super::optimiser::{load_weights, weights_of};
 use super::small::{SmallNet, SmallScales, SmallShape, SmallSize};
@@ -95,6 +96,18 @@ pub fn save(
     let metadata = [("format".to_string(), "pt".to_string())].into();
     TensorFile { metadata, tensors: weights_of(network) }.write(&folder.join(WEIGHTS_FILE))?;
     Ok(())
+}
+
+impl Keep for SmallNet {
+    fn save(
+        &self,
+        folder: &Path,
+        cameras: &[CameraInput],
+        origin: &Origin,
+        n_action_steps: usize,
+    ) -> Result<(), PolicyError> {
+        save(folder, self, cameras, origin, n_action_steps)
+    }
 }
 
 /// A small policy at work.

@@ -96,13 +96,17 @@ impl PlanarExpert {
                     let (left, then) = self.model.remaining(tee, finger, push.direction, 2.5 * STROKE);
                     let (best, steps_since) = if error < best - 0.01 { (error, 0) } else { (best, steps_since + 1) };
                     let travelled = (finger.0 - push.start.0).hypot(finger.1 - push.start.1);
-                    if left < 0.3 || then > error - 0.1 || steps_since > 8 || travelled > push.length + STROKE {
+                    // A long push may begin by making things worse: the plan is trusted through its first half.
+                    let exhausted =
+                        travelled > 0.5 * push.length && (left < 0.3 || then > error - 0.1 || steps_since > 8);
+                    if exhausted || travelled > push.length + STROKE {
                         self.stage = Stage::BackOff(along(finger, push.direction, -10.0), 0);
                         continue;
                     }
                     self.stage = Stage::Push { push, best, steps_since };
                     // Always on the planned line, not from where the finger may have been pressed to.
-                    let on_line = along(push.start, push.direction, travelled + left.min(PUSH_AHEAD));
+                    let ahead = if travelled > 0.5 * push.length { left } else { push.length - travelled };
+                    let on_line = along(push.start, push.direction, travelled + ahead.min(PUSH_AHEAD));
                     return action(on_line);
                 }
                 Stage::BackOff(to, steps) => {
@@ -141,7 +145,7 @@ impl PlanarExpert {
         }
         let path = self.path(tee, finger, to);
         // The farthest of the next places that is in sight.
-        let in_sight = path.iter().take(12).rev().find(|place| clear(finger, **place));
+        let in_sight = path.iter().skip(1).take(12).rev().find(|place| clear(finger, **place));
         in_sight.or(path.get(1)).map_or_else(|| ahead(to), |place| ahead(*place))
     }
 
@@ -157,6 +161,7 @@ impl PlanarExpert {
         // From the goal, so that the way can be read off forwards.
         let mut cost = vec![f64::INFINITY; CELLS * CELLS];
         let mut next = vec![usize::MAX; CELLS * CELLS];
+        let mut room = vec![f64::NAN; CELLS * CELLS];
         let mut open = BinaryHeap::new();
         cost[last] = 0.0;
         open.push((std::cmp::Reverse(0u64), last));
@@ -175,7 +180,10 @@ impl PlanarExpert {
                     continue;
                 }
                 let other = (y * CELLS as i64 + x) as usize;
-                let room = self.model.clearance(tee, centre(other)) - FINGER;
+                if room[other].is_nan() {
+                    room[other] = self.model.clearance(tee, centre(other)) - FINGER;
+                }
+                let room = room[other];
                 // Through the T only where there is no other way, as when it lies against a wall.
                 let toll = if other == first || room > ROOM { 0.0 } else { 40.0 * (1.0 + (ROOM - room)) };
                 let step = CELL * ((dx * dx + dy * dy) as f64).sqrt() + toll;

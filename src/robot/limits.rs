@@ -53,9 +53,9 @@ struct Stall {
 }
 
 impl ArmLimits {
-    /// Limits of an arm whose hand must stay above `floor`.
-    pub fn new(floor: Floor) -> Self {
-        Self { floor: Some(floor), ..Self::default() }
+    /// Limits of an arm whose hand must stay above `floor`, if there is one.
+    pub fn new(floor: Option<Floor>) -> Self {
+        Self { floor, ..Self::default() }
     }
 }
 
@@ -84,25 +84,30 @@ impl Stall {
     }
 }
 
-/// Commands become targets: inside joint limits, no faster than the arm may go, above the table, in whole encoder ticks as
-/// the goal register counts them. So a target is what any backend really sends. A command that is no number is ignored.
-pub(super) fn limit_targets(
-    rate: Res<ControlRate>,
-    stop: Res<EmergencyStop>,
-    mut arms: Query<(&Arm, &mut ArmLimits)>,
-    mut joints: Query<(&JointState, &JointCommand, &mut JointTarget)>,
-) {
-    for (arm, mut limits) in &mut arms {
-        let limits = &mut *limits;
-        let count = arm.joints.len();
-        let caught_now = stop.on && limits.phase != Phase::Caught;
-        limits.phase = match limits.phase {
-            _ if stop.on => Phase::Caught,
+/// What a joint's target follows from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limited {
+    /// What its servo reports.
+    pub state: JointState,
+    /// The command, rad.
+    pub command_rad: f64,
+    /// Its last target, rad.
+    pub last_rad: f64,
+}
+
+impl ArmLimits {
+    /// Commands become targets, rad, one for each of `joints` (in the order of the arm's model): inside joint limits, no
+    /// faster than the arm may go, above the table, in whole encoder ticks as the goal register counts them. A command that
+    /// is no number is ignored. `stopped`: the emergency stop is on.
+    pub fn next_targets(&mut self, arm: &Arm, rate: ControlRate, stopped: bool, joints: &[Limited]) -> Vec<f64> {
+        let caught_now = stopped && self.phase != Phase::Caught;
+        self.phase = match self.phase {
+            _ if stopped => Phase::Caught,
             Phase::Caught => Phase::Careful,
             phase => phase,
         };
-        limits.stalls.resize(count, Stall::default());
-        let speed = if limits.phase == Phase::Careful { CAREFUL_RAD_S } else { f64::INFINITY };
+        self.stalls.resize(arm.joints.len(), Stall::default());
+        let speed = if self.phase == Phase::Careful { CAREFUL_RAD_S } else { f64::INFINITY };
         let step = arm.config.max_velocity_rad_s.min(speed) * rate.tick_s();
         let encoder_tick = std::f64::consts::TAU / f64::from(arm.servo.ticks_per_turn);
         let whole = |angle: f64, joint: usize| {
@@ -113,47 +118,68 @@ pub(super) fn limit_targets(
             ticks.clamp((lower / encoder_tick).ceil(), (upper / encoder_tick).floor()) * encoder_tick
         };
         let gripper = arm.model.gripper_joint();
-        let (mut last, mut next, mut apart) = (Vec::with_capacity(count), Vec::with_capacity(count), 0.0f64);
-        for (index, joint) in arm.joints.iter().enumerate() {
-            let Ok((state, command, target)) = joints.get(*joint) else { continue };
-            let now = target.position_rad;
-            last.push(now);
-            let stall = &mut limits.stalls[index];
+        let mut apart = 0.0f64;
+        let mut next = Vec::with_capacity(joints.len());
+        for (index, joint) in joints.iter().enumerate().take(arm.joints.len()) {
+            let Limited { state, command_rad, last_rad: now } = *joint;
+            let stall = &mut self.stalls[index];
             // Jaws are meant to push: what they hold, they hold.
             if index != gripper {
-                stall.observe(state, arm.servo.torque_limit_nm, now - state.position_rad, rate.tick_s());
+                stall.observe(&state, arm.servo.torque_limit_nm, now - state.position_rad, rate.tick_s());
             }
-            next.push(match limits.phase {
+            next.push(match self.phase {
                 Phase::Caught if caught_now => whole(state.position_rad, index),
                 Phase::Caught => now,
-                _ if !command.position_rad.is_finite() => now,
+                _ if !command_rad.is_finite() => now,
                 _ => {
-                    let wanted = stall.yielding(command.position_rad);
-                    apart = apart.max((command.position_rad - now).abs());
+                    let wanted = stall.yielding(command_rad);
+                    apart = apart.max((command_rad - now).abs());
                     whole(wanted.clamp(now - step, now + step), index)
                 }
             });
         }
-        if limits.phase == Phase::Careful && apart < CAUGHT_UP_RAD {
-            limits.phase = Phase::Following;
+        if self.phase == Phase::Careful && apart < CAUGHT_UP_RAD {
+            self.phase = Phase::Following;
         }
+        let last: Vec<f64> = joints.iter().map(|joint| joint.last_rad).collect();
         // The table is where it is, too.
         let truly = |told: &[f64]| -> Vec<f64> {
             told.iter().enumerate().map(|(joint, angle)| angle - arm.zero_rad(joint)).collect()
         };
-        let floor = limits.floor.as_ref().filter(|_| !stop.on);
+        let floor = self.floor.as_ref().filter(|_| !stopped);
         let held = floor.and_then(|floor| floor.hold_back(&truly(&last), &truly(&next)));
-        limits.at_floor = held.is_some();
+        self.at_floor = held.is_some();
         if let Some(held) = held {
             next =
                 held.into_iter().enumerate().map(|(joint, angle)| whole(angle + arm.zero_rad(joint), joint)).collect();
         }
+        self.stalled = self.stalls.iter().map(|stall| stall.at.is_some()).collect();
+        next
+    }
+}
+
+/// Commands become targets, see [`ArmLimits::next_targets`]. So a target is what any backend really sends.
+pub(super) fn limit_targets(
+    rate: Res<ControlRate>,
+    stop: Res<EmergencyStop>,
+    mut arms: Query<(&Arm, &mut ArmLimits)>,
+    mut joints: Query<(&JointState, &JointCommand, &mut JointTarget)>,
+) {
+    for (arm, mut limits) in &mut arms {
+        let now: Vec<Limited> = joints
+            .iter_many(&arm.joints)
+            .map(|(state, command, target)| Limited {
+                state: *state,
+                command_rad: command.position_rad,
+                last_rad: target.position_rad,
+            })
+            .collect();
+        let next = limits.next_targets(arm, *rate, stop.on, &now);
         for (joint, angle) in arm.joints.iter().zip(next) {
             if let Ok((.., mut target)) = joints.get_mut(*joint) {
                 target.position_rad = angle;
             }
         }
-        limits.stalled = limits.stalls.iter().map(|stall| stall.at.is_some()).collect();
     }
 }
 

@@ -3,6 +3,8 @@
 //! Whoever gathers input (keyboard, mouse, gamepad; none of them known here) fills [`TeleopInput`] before the control
 //! ticks of a frame, since none, one or two of them may fall into it.
 
+pub mod leader;
+
 use crate::arm::{DVec3, IkSettings, IkTarget};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::episode::EpisodeStarted;
@@ -81,13 +83,19 @@ pub fn plugin(app: &mut App) {
                 .in_set(ControlSystems::Decide)
                 .in_set(DriveArms)
                 .ambiguous_with(DriveArms)
-                .run_if(has_the_arm(Operator::Human)),
+                .run_if(has_the_arm(Operator::Human).and_then(not(resource_exists::<leader::Leader>))),
+            leader::follow_leader
+                .in_set(ControlSystems::Decide)
+                .in_set(DriveArms)
+                .ambiguous_with(DriveArms)
+                .run_if(has_the_arm(Operator::Human).and_then(resource_exists::<leader::Leader>)),
             forget_targets.in_set(ControlSystems::Decide).before(DriveArms).run_if(not(has_the_arm(Operator::Human))),
         ),
     );
     app.add_observer(|_: On<EpisodeStarted>, commands: Commands, arms: Query<Entity, With<HandTarget>>| {
         forget_targets(commands, arms);
     });
+    app.add_observer(leader::meet_again);
 }
 
 /// Whoever takes over later starts from where the arm is then.

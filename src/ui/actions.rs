@@ -2,12 +2,13 @@
 
 use super::camera_rig::{CameraRig, View};
 use super::ghost::GhostChoice;
-use super::keys::{BINDINGS, Use};
+use super::keys::{BINDINGS, Group, Use};
 use crate::app::load_scene;
 use crate::config;
-use crate::control::Control;
+use crate::control::{Control, EmergencyStop};
 use crate::episode::{Episode, EpisodePhase, EpisodeRequests};
 use crate::operator::Operator;
+use crate::recording::desk::Desk;
 use crate::rollout::PolicyDriver;
 use crate::task::expert::has_job;
 use crate::world::ActiveScene;
@@ -56,6 +57,8 @@ pub enum Action {
     Help,
     /// Save a picture.
     Screenshot,
+    /// The arm stands where it is; while it does: it goes on, slowly at first.
+    EmergencyStop,
     /// Close what is open, else the window.
     Quit,
 }
@@ -121,11 +124,23 @@ pub fn plugin(app: &mut App) {
     app.add_systems(Update, (carry_out, keep_time, age_notice).chain().in_set(super::UiSystems::Act));
 }
 
-fn read_keys(keys: Res<ButtonInput<KeyCode>>, egui: Res<EguiWantsInput>, mut actions: MessageWriter<Action>) {
+fn read_keys(
+    keys: Res<ButtonInput<KeyCode>>,
+    egui: Res<EguiWantsInput>,
+    session: Res<Session>,
+    desk: Option<Res<Desk>>,
+    mut actions: MessageWriter<Action>,
+) {
     if egui.wants_any_keyboard_input() {
         return;
     }
     for binding in BINDINGS {
+        // While recording, attempts and time are the desk's; Esc closes the help only.
+        let is_desks = matches!(binding.help.0, Group::Attempt | Group::Time)
+            || (binding.does == Use::Do(Action::Quit) && !session.help);
+        if desk.is_some() && is_desks {
+            continue;
+        }
         if let Use::Do(action) = binding.does
             && keys.just_pressed(binding.key)
         {
@@ -174,6 +189,7 @@ fn carry_out(world: &mut World) {
             Action::Panels => world.resource_mut::<Session>().panels ^= true,
             Action::Cameras => world.resource_mut::<Session>().cameras ^= true,
             Action::Help => world.resource_mut::<Session>().help ^= true,
+            Action::EmergencyStop => world.resource_mut::<EmergencyStop>().on ^= true,
             Action::Screenshot => {
                 world.trigger(super::screenshot::TakePicture);
             }

@@ -3,6 +3,8 @@
 use super::actions::Session;
 use crate::episode::{EndReason, Episode, EpisodePhase, Outcome};
 use crate::operator::Operator;
+use crate::recording::desk::Desk;
+use crate::rollout::PolicyDriver;
 use crate::scores::{Attempt, Improved, ScoreBook};
 use crate::trace::Trace;
 use crate::world::{ActiveScene, EpisodeWorld};
@@ -32,12 +34,13 @@ pub struct LatestResult(pub Option<Result>);
 /// Adds the keeping of attempts.
 pub fn plugin(app: &mut App) {
     app.init_resource::<Book>().init_resource::<LatestResult>();
-    app.add_systems(Update, conclude.in_set(super::UiSystems::Present));
+    app.add_systems(Update, conclude.in_set(super::UiSystems::Present).run_if(not(resource_exists::<Desk>)));
 }
 
 fn conclude(
     episode: Res<Episode>,
     operator: Res<Operator>,
+    driver: Option<Res<PolicyDriver>>,
     session: Res<Session>,
     scene: Option<Res<ActiveScene>>,
     drawn: Res<EpisodeWorld>,
@@ -49,7 +52,7 @@ fn conclude(
     if latest.0.as_ref().is_some_and(|result| result.number == episode.number) {
         return;
     }
-    let mine = *operator == Operator::Human && !session.changed_hands;
+    let mine = *operator == Operator::Human && !session.changed_hands && driver.is_none();
     // Attempts in worlds that differ cannot be compared.
     let counts = mine
         && drawn.0.is_none()
@@ -87,14 +90,14 @@ fn keep_ghosts(book: &mut ScoreBook, task: &str, trace: &Trace, improved: Improv
 fn words(outcome: &Outcome, operator: Operator, improved: Improved, first: bool) -> (String, String, bool) {
     let next = match operator {
         Operator::Human => "R again   ·   N next start",
-        Operator::Scripted | Operator::Nobody | Operator::Replay | Operator::Policy => {
+        Operator::Scripted | Operator::Nobody | Operator::Replay | Operator::Outside | Operator::Policy => {
             "X your turn   ·   N next start   ·   R again"
         }
     };
     let who = match operator {
         Operator::Scripted => "The expert: done",
         Operator::Policy => "The policy: done",
-        Operator::Human | Operator::Nobody | Operator::Replay => "Done",
+        Operator::Human | Operator::Nobody | Operator::Replay | Operator::Outside => "Done",
     };
     let title = match &outcome.reason {
         EndReason::Success => {

@@ -43,12 +43,7 @@ pub struct CalibrationShow {
 
 impl CalibrationShow {
     /// A show of `shown`, whose joints have `limits_rad` in the arm model; the calibration is called `name`.
-    pub fn new(
-        shown: Arc<Mutex<Shown>>,
-        orders: Sender<Order>,
-        limits_rad: Vec<(f64, f64)>,
-        name: &str,
-    ) -> Self {
+    pub fn new(shown: Arc<Mutex<Shown>>, orders: Sender<Order>, limits_rad: Vec<(f64, f64)>, name: &str) -> Self {
         Self { shown, orders, limits_rad, name: name.to_owned(), over: false }
     }
 
@@ -101,13 +96,17 @@ impl Show for CalibrationShow {
             ui.add_space(8.0);
             let (label, colour) = match view.step {
                 Step::Review if view.findings.is_empty() => ("Keep it   (Enter)", GOOD),
-                Step::Review => ("Keep it all the same   (Enter)", BAD),
+                Step::Review => ("Keep it all the same", BAD),
                 Step::Kept => ("Close   (Enter)", GOOD),
                 _ => ("Done, next   (Enter)", ACCENT),
             };
             let button = egui::Button::new(RichText::new(label).size(15.0).strong().color(Color32::BLACK)).fill(colour);
             done = ui.add_sized(Vec2::new(ui.available_width(), 32.0), button).clicked();
-            let leave = if view.step == Step::Kept { "Saved; the version before is kept beside it." } else { "Esc leaves everything in the file as it was." };
+            let leave = if view.step == Step::Kept {
+                "Saved; the version before is kept beside it."
+            } else {
+                "Esc leaves everything in the file as it was."
+            };
             ui.label(theme::faint(leave));
         });
         for order in orders {
@@ -121,8 +120,11 @@ impl Show for CalibrationShow {
     fn key(&mut self, key: KeyCode) {
         match key {
             KeyCode::Enter | KeyCode::NumpadEnter => {
-                let step = self.shown().view.step;
-                self.proceed(step);
+                let view = self.shown().view;
+                // What the checks doubt is not kept by a key pressed once too often.
+                if view.step != Step::Review || view.findings.is_empty() {
+                    self.proceed(view.step);
+                }
             }
             KeyCode::Escape => self.over = true,
             _ => {}
@@ -141,7 +143,9 @@ fn words(view: &View) -> String {
         (Step::Middle, None) => "Bring the arm into the pose of the blue one: base straight ahead, upper arm upright, \
                                  forearm level, wrist straight, gripper half open."
             .into(),
-        (Step::Middle, Some(joint)) => format!("Bring {} to the middle of its range, as the blue arm shows.", plain(joint)),
+        (Step::Middle, Some(joint)) => {
+            format!("Bring {} to the middle of its range, as the blue arm shows.", plain(joint))
+        }
         (Step::Ranges, _) => match view.next_joint() {
             Some(joint) => format!("Move each joint to both of its ends, slowly. Next: {}.", plain(joint)),
             None => "Every joint has been to both ends.".into(),
@@ -200,7 +204,8 @@ fn joint_line(ui: &mut Ui, joint: &JointView, step: Step) {
             let (moved, wanted) = (joint.moved_rad.to_degrees(), joint.wanted_rad.to_degrees());
             (format!("{moved:.0} of {wanted:.0}°"), ACCENT)
         }
-        Some(_) => (format!("{:.0}°", joint.angle_rad.to_degrees()), FAINT),
+        // Plus zero, so that nothing is minus zero.
+        Some(_) => (format!("{:.0}°", joint.angle_rad.to_degrees().round() + 0.0), FAINT),
     };
     painter.text(rect.right_top(), Align2::RIGHT_TOP, words, small, colour);
     // The encoder's turn, the range seen so far, and where the joint is.
@@ -223,7 +228,8 @@ fn joint_line(ui: &mut Ui, joint: &JointView, step: Step) {
 fn findings(ui: &mut Ui, view: &View, orders: &mut Vec<Order>) {
     if view.findings.is_empty() {
         ui.add_space(4.0);
-        for text in ["no range touches the encoder's jump", "every range fits the arm's model", "the middle pose fits"] {
+        for text in ["no range touches the encoder's jump", "every range fits the arm's model", "the middle pose fits"]
+        {
             theme::check(ui, true, text);
         }
         return;

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod matte;
 pub mod panels;
 pub mod quality;
+pub mod recording;
 pub mod screenshot;
 pub mod shapes;
 pub mod theme;

@@ -114,6 +114,7 @@ impl Show for VirtualArmShow {
         theme::place_card(ctx, "virtual arm", Align2::LEFT_TOP, [EDGE, EDGE], WIDTH, |ui| {
             ui.label(RichText::new(&self.port).size(16.0).strong());
             ui.label(theme::faint("an emulated arm; any program for a real one can open this port"));
+            ui.add_space(2.0);
             theme::section(ui, "servos");
             Grid::new("servos").num_columns(5).spacing([9.0, 4.0]).show(ui, |ui| {
                 for servo in &servos {

@@ -26,7 +26,7 @@ pub struct Follows(pub Entity);
 pub struct Translucent(pub Color);
 
 /// Opacity of what is translucent.
-const OPACITY: f32 = 0.42;
+const OPACITY: f32 = 0.6;
 
 /// An entity that has its visual.
 #[derive(Component)]
@@ -107,7 +107,7 @@ fn dress_links(
         let body = commands.spawn((Follows(entity), Transform::default(), Visibility::default())).id();
         dress_link(&mut commands, &mut meshes, &arm.model, link.index, body, |[r, g, b, _]| {
             if let Some(Translucent(tint)) = translucent {
-                let colour = Color::srgb(r, g, b).mix(tint, 0.65).with_alpha(OPACITY);
+                let colour = Color::srgb(r, g, b).mix(tint, 0.75).with_alpha(OPACITY);
                 return Look { colour, ghost: true, ..default() };
             }
             // What is black is a servo, with the sheen of moulded plastic; the rest is printed.

@@ -6,7 +6,7 @@ use crate::episode::Episode;
 use crate::robot::{Arm, ArmLink, WorldPose, spawn_arm};
 use crate::ui::camera_rig::{self, CameraRig, MainCamera, Orbit};
 use crate::ui::quality::Quality;
-use crate::ui::theme::{self, FAINT};
+use crate::ui::theme::{self, GROOVE, TEXT};
 use crate::ui::visuals::{self, Translucent};
 use crate::ui::{UiSystems, matte, quality};
 use crate::world::{PropBody, spawn_props};
@@ -24,7 +24,7 @@ const SIZE: (u32, u32) = (1280, 720);
 /// Arms that are not shown stand this far below the table, m.
 const OFF_STAGE_M: f32 = -50.0;
 /// Height of the words above an arm's base, m.
-const WORDS_ABOVE_M: f32 = 0.36;
+const WORDS_ABOVE_M: f32 = 0.53;
 
 /// What a stage shows, and what happens at its panels and keys.
 pub trait Show: Send + Sync + 'static {
@@ -72,6 +72,8 @@ pub struct StageOptions {
 struct Stage {
     show: Box<dyn Show>,
     arms: Vec<StageArm>,
+    /// Whether each of them is shown.
+    shown: Vec<bool>,
 }
 
 /// Place of an arm in [`Stage::arms`].
@@ -117,20 +119,15 @@ fn build(app: &mut App, loaded: &Loaded, options: &StageOptions, show: Box<dyn S
     app.init_resource::<Episode>();
     app.insert_resource(loaded.scene.clone());
     app.configure_sets(Update, (UiSystems::Act, UiSystems::Present).chain());
-    app.add_plugins((
-        EguiPlugin::default(),
-        matte::plugin,
-        quality::plugin,
-        visuals::plugin,
-        camera_rig::plugin,
-    ));
+    app.add_plugins((EguiPlugin::default(), matte::plugin, quality::plugin, visuals::plugin, camera_rig::plugin));
     app.insert_resource(CameraRig { now: options.view, goal: options.view, ..default() });
     app.add_systems(PreUpdate, read_keys.after(bevy_egui::EguiPreUpdateSet::BeginPass));
     app.add_systems(Update, (pose, close).chain().in_set(UiSystems::Act));
     app.add_systems(EguiPrimaryContextPass, panels);
     let world = app.world_mut();
     for (index, arm) in options.arms.iter().enumerate() {
-        let entity = spawn_arm(&mut world.commands(), loaded.model.clone(), loaded.arm.clone(), loaded.servo.clone(), ());
+        let entity =
+            spawn_arm(&mut world.commands(), loaded.model.clone(), loaded.arm.clone(), loaded.servo.clone(), ());
         world.commands().entity(entity).insert(OnStage(index));
         if arm.wanted {
             world.commands().entity(entity).insert(Translucent(Color::srgb(0.35, 0.65, 1.0)));
@@ -141,7 +138,7 @@ fn build(app: &mut App, loaded: &Loaded, options: &StageOptions, show: Box<dyn S
     }
     world.spawn(camera());
     world.flush();
-    world.insert_resource(Stage { show, arms: options.arms.clone() });
+    world.insert_resource(Stage { show, arms: options.arms.clone(), shown: Vec::new() });
 }
 
 fn pose(
@@ -152,6 +149,7 @@ fn pose(
     mut props: Query<(&PropBody, &mut WorldPose), Without<ArmLink>>,
 ) {
     let poses = stage.show.poses_rad(time.elapsed_secs_f64());
+    stage.shown = poses.iter().map(Option::is_some).collect();
     for (arm, OnStage(index)) in &arms {
         let Some((x, y)) = stage.arms.get(*index).map(|arm| arm.place_m) else { continue };
         let known = poses.get(*index).and_then(Option::as_ref);
@@ -192,6 +190,7 @@ fn panels(
     mut stage: ResMut<Stage>,
     cameras: Query<(&Camera, &GlobalTransform), With<MainCamera>>,
     mut themed: Local<bool>,
+    mut warmed: Local<f32>,
 ) -> Result {
     let ctx = contexts.ctx_mut()?;
     if !*themed {
@@ -203,13 +202,22 @@ fn panels(
     if (ctx.zoom_factor() - wanted).abs() > 0.01 {
         ctx.set_zoom_factor(wanted);
     }
+    if *warmed != ctx.pixels_per_point() {
+        *warmed = ctx.pixels_per_point();
+        theme::warm_up(ctx);
+    }
     if let Ok((camera, eye)) = cameras.single() {
         let painter = ctx.layer_painter(egui::LayerId::background());
-        for arm in &stage.arms {
+        for (arm, _) in stage.arms.iter().zip(&stage.shown).filter(|(_, shown)| **shown) {
             let above = Vec3::new(arm.place_m.0, arm.place_m.1, WORDS_ABOVE_M);
             let Ok(at) = camera.world_to_viewport(eye, above) else { continue };
             let at = egui::Pos2::new(at.x, at.y) / ctx.zoom_factor();
-            painter.text(at, Align2::CENTER_BOTTOM, arm.words, egui::FontId::proportional(14.0), FAINT);
+            if !arm.words.is_empty() {
+                let words = painter.layout_no_wrap(arm.words.into(), egui::FontId::proportional(14.0), TEXT);
+                let place = Align2::CENTER_BOTTOM.anchor_size(at, words.size());
+                painter.rect_filled(place.expand2(egui::Vec2::new(9.0, 4.0)), 7.0, GROOVE);
+                painter.galley(place.min, words, TEXT);
+            }
         }
     }
     stage.show.panels(ctx);

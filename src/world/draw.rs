@@ -8,7 +8,7 @@ use super::spawn::Start;
 use crate::arm::ArmModel;
 use crate::config::{
     ArmColours, BackdropColours, CameraMount, CameraRange, Colour, ColourRange, DistractorRange, Group, LensConfig,
-    Pose2, Randomise, Scene, SensorConfig, SensorRange, StartRange, SurfacePattern,
+    Pose2, Randomise, Scene, SensorConfig, SensorRange, StartRange, SurfacePattern, TaskConfig,
 };
 use bevy::math::{Vec3, ops};
 use rand::rngs::ChaCha8Rng;
@@ -213,7 +213,12 @@ fn to_hsv((r, g, b): Colour) -> (f32, f32, f32) {
 }
 
 fn draw_colours(range: &ColourRange, scene: &Scene, rng: &mut Stream) -> DrawnColours {
+    // Where sentences name things and places by their colours, these stay as they are.
+    let named = matches!(scene.task, TaskConfig::SortByWord { .. });
     let mut near = |colour: Colour| {
+        if named {
+            return colour;
+        }
         let (hue, saturation, value) = to_hsv(colour);
         let hue = hue + rng.about(0.0, range.hue_deg) / 360.0;
         let saturation = (saturation * rng.within(range.saturation)).min(1.0);

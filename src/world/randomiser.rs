@@ -100,17 +100,28 @@ pub struct Randomiser {
 pub struct EpisodeWorld(pub Option<Arc<DrawnWorld>>);
 
 /// Draws the world of the episode of `seed` and makes scene, objects and arm follow it; the start that goes with it.
-/// `simulated`: whether the arm is; a real one is what it is.
+/// `start_at`: where it starts in the nominal world, instead of where its seed says. `simulated`: whether the arm is; a real
+/// one is what it is.
 ///
 /// # Errors
 /// In words, if the scene allows no start.
-pub fn set_up_world(world: &mut World, arm_entity: Entity, seed: u64, simulated: bool) -> Result<Start, String> {
+pub fn set_up_world(
+    world: &mut World,
+    arm_entity: Entity,
+    seed: u64,
+    start_at: Option<Start>,
+    simulated: bool,
+) -> Result<Start, String> {
     let active = world.resource::<ActiveScene>().clone();
     let randomiser = world.get_resource::<Randomiser>().cloned().unwrap_or_default();
     let arm = world.get::<Arm>(arm_entity).ok_or("there is no arm in the scene")?;
     let (model, ticks_per_turn) = (arm.model.clone(), arm.servo.ticks_per_turn);
     let nominal = active.nominal.clone();
-    let mut start = sample_start(&nominal, &model, seed).map_err(|error| error.to_string())?;
+    let mut start = match start_at {
+        Some(start) if start.q_rad.len() == model.joints.len() && start.props.len() == nominal.props.len() => start,
+        Some(_) => return Err("the start that was asked for has other joints or props than the scene".into()),
+        None => sample_start(&nominal, &model, seed).map_err(|error| error.to_string())?,
+    };
     let drawn = match &randomiser.worlds {
         Worlds::Given(given) => match given.problem(&nominal) {
             None => Some(given.clone()),

@@ -14,7 +14,7 @@ pub use shapes::{LinkShapes, ShapeError};
 
 use super::{ReadJoints, SendTargets};
 use crate::config::PhysicsConfig;
-use crate::control::{Control, ControlRate, ControlSystems};
+use crate::control::{Control, ControlRate, ControlSystems, Look};
 use crate::episode::Episode;
 use crate::robot::{Arm, ArmJoint, JointState, JointTarget, WorldPose};
 use crate::world::PropState;
@@ -81,16 +81,13 @@ pub fn plugin(app: &mut App, settings: SimSettings) {
             step.in_set(ControlSystems::Step),
         ),
     );
+    app.add_systems(Look, read_joints.in_set(ReadJoints));
 }
 
 fn read_joints(mut joints: Query<(&SimJoint, &mut JointState), With<ArmJoint>>) {
     for (joint, mut state) in &mut joints {
         let Some(servo) = &joint.servo else { continue };
-        *state = JointState {
-            position_rad: servo.quantise(f64::from(joint.angle_rad) + joint.zero_rad),
-            velocity_rad_s: f64::from(joint.velocity_rad_s),
-            torque_nm: f64::from(servo.torque_nm(joint.angle_rad, joint.velocity_rad_s)),
-        };
+        *state = servo.report(joint.angle_rad, joint.velocity_rad_s, joint.zero_rad);
     }
 }
 

@@ -84,8 +84,7 @@ impl ServoPlant for SimPlant {
             *pose = self.rig.prop(object).pose;
         }
         drop(props);
-        for (((servo, (angle, velocity)), motion), drive) in
-            self.rig.servos.iter().zip(motion).zip(motions).zip(drives)
+        for (((servo, (angle, velocity)), motion), drive) in self.rig.servos.iter().zip(motion).zip(motions).zip(drives)
         {
             motion.position_rad = f64::from(angle);
             motion.velocity_rad_s = f64::from(velocity);

@@ -6,6 +6,7 @@
 //! position motor would clamp stiffness and damping together and is far off the measured step responses.
 
 use crate::config::{ArmConfig, ServoProfile};
+use crate::robot::JointState;
 use std::collections::VecDeque;
 
 /// One simulated servo.
@@ -69,6 +70,16 @@ impl Servo {
         let spring =
             (self.stiffness_nm_rad * self.felt_error(angle_rad)).clamp(-self.torque_limit_nm, self.torque_limit_nm);
         spring - self.damping_nm_s_rad * velocity_rad_s
+    }
+
+    /// What the servo reports of a joint at `angle_rad` that moves at `velocity_rad_s`, where it reports `zero_rad` more than
+    /// the true angle.
+    pub fn report(&self, angle_rad: f32, velocity_rad_s: f32, zero_rad: f64) -> JointState {
+        JointState {
+            position_rad: self.quantise(f64::from(angle_rad) + zero_rad),
+            velocity_rad_s: f64::from(velocity_rad_s),
+            torque_nm: f64::from(self.torque_nm(angle_rad, velocity_rad_s)),
+        }
     }
 
     /// Angle as the encoder reports it, rad.

@@ -256,7 +256,7 @@ fn run(shared: &Shared, mut opener: Box<dyn Opener>, fps: u32, backoff: Backoff)
                     return;
                 }
                 let before = worker.pictures;
-                let end = worker.deliver(shared, source.as_mut());
+                let end = worker.deliver(shared, source.as_mut(), size);
                 drop(source);
                 if worker.pictures > before {
                     pause = backoff.first;
@@ -301,12 +301,13 @@ struct Worker {
 }
 
 impl Worker {
-    /// Delivers pictures until there are no more.
-    fn deliver(&mut self, shared: &Shared, source: &mut dyn Source) -> End {
+    /// Delivers pictures until there are no more. The source was opened for pictures of the size `opened_for`, which is as
+    /// near as it can come.
+    fn deliver(&mut self, shared: &Shared, source: &mut dyn Source, opened_for: (u32, u32)) -> End {
         let mut broken = 0;
         loop {
             let size = shared.size();
-            if !source.suits(size) {
+            if size != opened_for && !source.suits(size) {
                 return End::Size;
             }
             let fault = match guarded(|| self.picture(source, size)) {

@@ -91,8 +91,8 @@ impl Fitter {
                 let mut pixel = [1u32 << 15; 3];
                 for (k, &weight) in column.weights.iter().enumerate() {
                     let at = (column.first + k) * 3;
-                    for c in 0..3 {
-                        pixel[c] += u32::from(self.sum[at + c]) * u32::from(weight);
+                    for (part, &sum) in pixel.iter_mut().zip(&self.sum[at..at + 3]) {
+                        *part += u32::from(sum) * u32::from(weight);
                     }
                 }
                 out.extend(pixel.map(|sum| (sum >> 16) as u8));

@@ -1,6 +1,6 @@
 //! Noise that is the same on every device for the same seed.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -12,6 +12,12 @@ impl Noise {
     /// The same seed gives the same numbers.
     pub fn new(seed: u64) -> Self {
         Self(ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    /// `count` whole numbers from 0 to below `end`, which is at least 1.
+    pub fn steps(&mut self, count: usize, end: usize, device: &Device) -> Tensor<1, Int> {
+        let values: Vec<i64> = (0..count).map(|_| self.0.random_range(0..end.max(1)) as i64).collect();
+        Tensor::from_data(TensorData::new(values, [count]), device)
     }
 
     /// A tensor of the next numbers.

@@ -89,6 +89,13 @@ pub enum GripPhase {
     Retreat,
 }
 
+impl GripPhase {
+    /// Whether the object is in the hand.
+    pub fn holds(self) -> bool {
+        matches!(self, Self::Lift | Self::Carry | Self::Lower)
+    }
+}
+
 /// Where the hand is and how it stands.
 struct Hand {
     tool: Tool,
@@ -120,19 +127,61 @@ pub fn grip_and_place(
     mass_kg: f64,
     speed: f64,
 ) -> (Vec<f64>, GripPhase) {
+    let hand = hand_of(arm, job, q_rad);
+    let intent = decide(arm, job, q_rad, object, mass_kg, &hand);
+    (move_hand(arm, q_rad, &hand, &intent, speed), intent.phase)
+}
+
+/// What [`grip_and_place`] is about in a state, without the cost of finding the command.
+pub fn grip_phase(arm: &Arm, job: &GripJob, q_rad: &[f64], object: &Pose) -> GripPhase {
+    decide(arm, job, q_rad, object, 0.0, &hand_of(arm, job, q_rad)).phase
+}
+
+/// Where an object is in the hand: what a policy may be taught to see besides the command.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GripPlace {
+    /// The object's grip point from the point between the fingers, along the direction in which the jaws close, m.
+    pub across_m: f64,
+    /// The same along the fingers, m.
+    pub along_m: f64,
+    /// The same across both, m.
+    pub sideways_m: f64,
+    /// The object's yaw from the hand's, rad.
+    pub yaw_rad: f64,
+}
+
+/// Where `object` is in the hand of an arm at `q_rad`.
+pub fn place_in_hand(arm: &Arm, job: &GripJob, q_rad: &[f64], object: &Pose) -> GripPlace {
+    let hand = hand_of(arm, job, q_rad);
+    let yaw = crate::world::yaw_rad(object);
+    let (sin, cos) = yaw.sin_cos();
+    let grip = DVec3::new(
+        f64::from(object.translation.x) + cos * job.grip_m.0 - sin * job.grip_m.1,
+        f64::from(object.translation.y) + sin * job.grip_m.0 + cos * job.grip_m.1,
+        f64::from(object.translation.z) - job.rest_height_m + job.grip_height_m,
+    );
+    let place = hand.pose.inverse_transform_point(grip) - hand.tool.point_m;
+    let (closing, approach) = (hand.tool.closing, hand.tool.approach);
+    GripPlace {
+        across_m: place.dot(closing),
+        along_m: place.dot(approach),
+        sideways_m: place.dot(closing.cross(approach)),
+        yaw_rad: wrap_angle(yaw - hand.yaw),
+    }
+}
+
+fn hand_of(arm: &Arm, job: &GripJob, q_rad: &[f64]) -> Hand {
     let closing = arm.tool.closing;
     let tool = Tool { point_m: arm.tool.point_m + closing * (FIXED_PAD_M - job.half_width_m), ..arm.tool };
     let pose = arm.model.link_pose(q_rad, tool.link);
     let opening = pose.rotation * closing;
-    let hand = Hand {
+    Hand {
         tool,
         at: pose.transform_point(tool.point_m),
         pose,
         yaw: opening.y.atan2(opening.x),
         jaw: q_rad[arm.model.gripper_joint()],
-    };
-    let intent = decide(arm, job, q_rad, object, mass_kg, &hand);
-    (move_hand(arm, q_rad, &hand, &intent, speed), intent.phase)
+    }
 }
 
 fn decide(arm: &Arm, job: &GripJob, q: &[f64], object: &Pose, mass_kg: f64, hand: &Hand) -> Intent {
@@ -396,22 +445,61 @@ fn turn_to_grip(arm: &Arm, q: &[f64], candidates: &[f64], over: DVec3) -> f64 {
     wrist.turn_to(best, over)
 }
 
-/// One clipped step of the hand as a joint command with feed-forward of gravity and friction.
+/// A step of the hand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HandMove {
+    /// Where the tool point shall go, m.
+    pub to_m: DVec3,
+    /// How far the hand shall turn about the vertical, rad.
+    pub turn_rad: f64,
+    /// Command of the gripper, rad.
+    pub jaw_rad: f64,
+    /// Most that the tool point moves across the table in this tick, m.
+    pub step_across_m: f64,
+    /// Most that it goes down; up it may go 1.3 times as fast, m.
+    pub step_up_m: f64,
+    /// Most that the hand turns, rad.
+    pub step_turn_rad: f64,
+    /// Most that the jaw opens; it closes by up to 0.15 at any pace, since the last of that is the grip's force. Rad.
+    pub step_open_rad: f64,
+    /// Mass in the hand, kg.
+    pub payload_kg: f64,
+}
+
 fn move_hand(arm: &Arm, q: &[f64], hand: &Hand, intent: &Intent, speed: f64) -> Vec<f64> {
-    let mut across = (intent.to - hand.at).truncate();
-    across = across.clamp_length_max(intent.step_across_m * speed);
-    let up = (intent.to.z - hand.at.z).clamp(-intent.step_up_m * speed, 1.3 * intent.step_up_m * speed);
-    let turn = intent.turn.clamp(-0.11 * speed, 0.11 * speed);
-    let position = hand.at + DVec3::new(across.x, across.y, up);
-    let wanted = reach(arm, &hand.tool, position, hand.yaw + turn, q);
-    let lead = arm.gravity_lead_rad(q, intent.payload_kg);
+    let to = HandMove {
+        to_m: intent.to,
+        turn_rad: intent.turn,
+        jaw_rad: intent.jaw,
+        step_across_m: intent.step_across_m * speed,
+        step_up_m: intent.step_up_m * speed,
+        step_turn_rad: 0.11 * speed,
+        // Opening keeps pace with the hand, so that the jaw is above what lies beside when it swings out.
+        step_open_rad: 0.15 * speed.min(1.0),
+        payload_kg: intent.payload_kg,
+    };
+    move_hand_to(arm, &hand.tool, q, &to)
+}
+
+/// One clipped step of the hand as a joint command (rad) with feed-forward of gravity and friction; the hand stays as
+/// upright as the arm's reach allows. `q`: measured joint angles, rad.
+pub fn move_hand_to(arm: &Arm, tool: &Tool, q: &[f64], to: &HandMove) -> Vec<f64> {
+    let pose = arm.model.link_pose(q, tool.link);
+    let (at, opening) = (pose.transform_point(tool.point_m), pose.rotation * tool.closing);
+    let across = (to.to_m - at).truncate().clamp_length_max(to.step_across_m);
+    let up = (to.to_m.z - at.z).clamp(-to.step_up_m, 1.3 * to.step_up_m);
+    let turn = to.turn_rad.clamp(-to.step_turn_rad, to.step_turn_rad);
+    let position = at + DVec3::new(across.x, across.y, up);
+    let wanted = reach(arm, tool, position, opening.y.atan2(opening.x) + turn, q);
+    let lead = arm.gravity_lead_rad(q, to.payload_kg);
     let friction_lead = 0.8 * arm.servo.friction_nm / arm.stiffness_nm_rad();
     let gripper = arm.model.gripper_joint();
     (0..q.len())
         .map(|joint| {
             if joint == gripper {
                 let limits = &arm.model.joints[joint];
-                return (q[joint] + (intent.jaw - q[joint]).clamp(-0.15, 0.15)).clamp(limits.lower, limits.upper);
+                let step = (to.jaw_rad - q[joint]).clamp(-0.15, to.step_open_rad);
+                return (q[joint] + step).clamp(limits.lower, limits.upper);
             }
             let step = wrap_angle(wanted[joint] - q[joint]).clamp(-0.15, 0.15);
             // Dry friction swallows small errors; the lead grows smoothly with the step so that the sign may flip.

@@ -4,7 +4,9 @@ mod grip;
 mod jobs;
 mod push;
 
-pub use grip::{GripJob, GripPhase, GripSide, grip_and_place};
+pub use grip::{
+    GripJob, GripPhase, GripPlace, GripSide, HandMove, grip_and_place, grip_phase, move_hand_to, place_in_hand,
+};
 pub use jobs::{has_job, job_now, job_of};
 pub use push::{PushJob, PushMemory, push_to_goal};
 
@@ -16,6 +18,7 @@ use crate::world::{ActiveScene, Order, PropBody, PropState};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::{Pose, Rotation};
 use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// How fast experts go: 1 is the pace of a practised person.
 #[derive(Resource, Clone, Copy, Debug, PartialEq)]
@@ -28,7 +31,8 @@ impl Default for ExpertSpeed {
 }
 
 /// Which expert does the task.
-#[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum)]
+#[derive(Resource, Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expert {
     /// Grips, carries, sets down; has no memory.
     #[default]
@@ -110,6 +114,16 @@ pub fn plugin(app: &mut App) {
             .ambiguous_with(DriveArms)
             .run_if(has_the_arm(Operator::Scripted)),
     );
+}
+
+/// How the gripping expert sees a state: what it is about, and where its object is in the hand.
+pub fn view(now: &Situation) -> Option<(GripPhase, GripPlace)> {
+    let (index, job) = job_now(now.scene, now.order, now.arm, now.q_rad, now.props)?;
+    let mut pose = *now.props.get(index)?;
+    if matches!(now.scene.props.get(index)?.shape, PropShape::Ball(_)) {
+        pose.rotation = Rotation::IDENTITY;
+    }
+    Some((grip_phase(now.arm, &job, now.q_rad, &pose), place_in_hand(now.arm, &job, now.q_rad, &pose)))
 }
 
 fn drive(

@@ -1,12 +1,16 @@
 //! What must be seen at once: how the attempt ended, what went wrong, notices, pause.
 
 use super::EDGE;
+use crate::backend::servo::ServoHealth;
+use crate::control::EmergencyStop;
 use crate::episode::{Episode, EpisodeFault, EpisodePhase};
 use crate::operator::Operator;
+use crate::recording::desk::Desk;
+use crate::robot::{Arm, ArmLimits};
 use crate::ui::actions::Session;
 use crate::ui::attempts::LatestResult;
 use crate::ui::theme::{self, ACCENT, BAD, FAINT, GOOD, TEXT};
-use bevy::prelude::{Res, Result};
+use bevy::prelude::{Query, Res, Result};
 use bevy_egui::EguiContexts;
 use bevy_egui::egui::{self, Align2, Color32, Id, RichText};
 
@@ -17,9 +21,29 @@ pub(super) fn show(
     episode: Res<Episode>,
     fault: Res<EpisodeFault>,
     operator: Res<Operator>,
+    stop: Res<EmergencyStop>,
+    arms: Query<(&Arm, &ArmLimits)>,
+    health: Res<ServoHealth>,
+    desk: Option<Res<Desk>>,
 ) -> Result {
     let ctx = contexts.ctx_mut()?;
     let mut lines: Vec<(String, String, Color32)> = Vec::new();
+    if stop.on {
+        lines.push((
+            "Stopped".into(),
+            "the arm stands where it is   ·   Tab lets it go on, slowly at first".into(),
+            BAD,
+        ));
+    }
+    for notice in &health.notices {
+        lines.push((String::new(), notice.clone(), TEXT));
+    }
+    for (arm, limits) in &arms {
+        let stalled = arm.model.joints.iter().zip(&limits.stalled).filter(|(_, stalled)| **stalled);
+        for (joint, _) in stalled.filter(|_| health.notices.is_empty()) {
+            lines.push((String::new(), format!("{} pushes against something", joint.name.replace('_', " ")), TEXT));
+        }
+    }
     if let Some(fault) = &fault.0 {
         lines.push(("This start is not possible".into(), format!("{fault}   ·   N next start"), BAD));
     } else if let Some(result) = latest
@@ -30,7 +54,8 @@ pub(super) fn show(
         let colour = if result.good { GOOD } else { ACCENT };
         lines.push((result.title.clone(), result.detail.clone(), colour));
     } else if session.paused {
-        lines.push(("Paused".into(), "P go on   ·   . one tick".into(), TEXT));
+        let step = if desk.is_some() { "" } else { "   ·   . one tick" };
+        lines.push(("Paused".into(), format!("P go on{step}"), TEXT));
     } else if episode.phase == EpisodePhase::Ready && *operator == Operator::Human && episode.number == 1 {
         lines.push(("Move the hand: W A S D, Q E, U O".into(), "or drag the blue ring   ·   H all keys".into(), TEXT));
     }

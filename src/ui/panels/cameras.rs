@@ -1,7 +1,8 @@
 //! Pictures of the cameras, simulated and real; nothing is shown while there are none.
 
 use super::EDGE;
-use crate::camera::{CameraFrame, CameraSensor, CameraState, CamerasWatched};
+use crate::camera::{CameraFrame, CameraSensor, CameraState, CamerasInUse, CamerasWatched};
+use crate::recording::desk::Desk;
 use crate::ui::actions::Session;
 use crate::ui::theme;
 use bevy::asset::RenderAssetUsages;
@@ -57,21 +58,28 @@ pub struct CameraPictures(pub Vec<CameraPicture>);
 /// Cameras draw only while somebody looks; what they drew last is shown.
 pub(super) fn look(
     session: Res<Session>,
+    desk: Option<Res<Desk>>,
     mut shown: Local<bool>,
     mut watched: ResMut<CamerasWatched>,
+    in_use: Res<CamerasInUse>,
     frames: Query<(&CameraSensor, Ref<CameraFrame>)>,
     mut pictures: ResMut<CameraPictures>,
 ) {
     if *shown != session.cameras {
         *shown = session.cameras;
-        // Beside what recording or a policy draws, which goes on whether or not anybody watches.
-        watched.0 = session.cameras;
+        // Beside what recording or a policy draws, which goes on whether or not anybody watches; while people record, only
+        // that.
+        watched.0 = session.cameras && desk.is_none();
         pictures.0.clear();
     }
     if !session.cameras || !frames.iter().any(|(_, frame)| frame.is_changed()) {
         return;
     }
     let mut newest: Vec<(&CameraSensor, Ref<CameraFrame>)> = frames.iter().collect();
+    let is_used = |sensor: &CameraSensor, frame: &CameraFrame| {
+        watched.0 || frame.captured.is_some() || in_use.contains(&sensor.config.name)
+    };
+    newest.retain(|(sensor, frame)| is_used(sensor, frame));
     newest.sort_by_key(|(sensor, _)| sensor.index);
     pictures.0 = newest
         .into_iter()
@@ -154,13 +162,8 @@ mod tests {
 
     #[test]
     fn pictures_of_the_wrong_size_are_not_drawn() {
-        let picture = |bytes| CameraPicture {
-            name: "top".into(),
-            width: 2,
-            height: 2,
-            rgb: vec![0; bytes],
-            warning: None,
-        };
+        let picture =
+            |bytes| CameraPicture { name: "top".into(), width: 2, height: 2, rgb: vec![0; bytes], warning: None };
         assert!(picture(12).is_whole());
         assert!(!picture(11).is_whole() && !picture(0).is_whole());
         assert!(!CameraPicture { width: 0, rgb: Vec::new(), ..picture(0) }.is_whole());

@@ -1,5 +1,7 @@
 //! The help: every key, printed from the table that reads them.
 
+use crate::recording::desk::Desk;
+use crate::recording::keys;
 use crate::ui::actions::Session;
 use crate::ui::keys::{Group, MOUSE, help_lines};
 use crate::ui::theme::{self, ACCENT, TEXT};
@@ -7,7 +9,7 @@ use bevy::prelude::{Res, Result};
 use bevy_egui::EguiContexts;
 use bevy_egui::egui::{self, Align2, Grid, Id, Order, RichText, Ui};
 
-pub(super) fn show(mut contexts: EguiContexts, session: Res<Session>) -> Result {
+pub(super) fn show(mut contexts: EguiContexts, session: Res<Session>, desk: Option<Res<Desk>>) -> Result {
     if !session.help {
         return Ok(());
     }
@@ -27,14 +29,21 @@ pub(super) fn show(mut contexts: EguiContexts, session: Res<Session>) -> Result 
                         let mouse: Vec<(String, &str)> =
                             MOUSE.iter().map(|(keys, words)| ((*keys).into(), *words)).collect();
                         group(ui, "Mouse", &mouse);
-                        group(ui, Group::Time.title(), &lines(Group::Time));
+                        if desk.is_none() {
+                            group(ui, Group::Time.title(), &lines(Group::Time));
+                        }
                         if gamepad {
                             let pad = [("sticks", "move, lift, turn"), ("triggers", "open, close"), ("cross", "tilt")];
                             group(ui, "Gamepad", &pad.map(|(keys, words)| (keys.to_string(), words)));
                         }
                     });
                     ui.vertical(|ui| {
-                        group(ui, Group::Attempt.title(), &lines(Group::Attempt));
+                        if desk.is_some() {
+                            let lines = keys::WORDS.map(|(action, words)| (keys::label_of(action).to_string(), words));
+                            group(ui, "Recording", &lines);
+                        } else {
+                            group(ui, Group::Attempt.title(), &lines(Group::Attempt));
+                        }
                         group(ui, Group::Sight.title(), &lines(Group::Sight));
                     });
                 });

@@ -5,6 +5,7 @@ mod banner;
 mod cameras;
 mod controls;
 mod help;
+mod recording;
 mod settings;
 mod task;
 
@@ -13,6 +14,7 @@ pub use settings::AdapterName;
 
 use super::actions::Session;
 use super::{UiSystems, theme};
+use crate::recording::desk::Desk;
 use bevy::prelude::*;
 use bevy_egui::{EguiContexts, EguiPrimaryContextPass};
 
@@ -27,7 +29,14 @@ pub fn plugin(app: &mut App) {
         EguiPrimaryContextPass,
         (
             prepare,
-            (task::show, arm::show, controls::show, cameras::show).chain().run_if(|s: Res<Session>| s.panels),
+            (
+                (task::show, controls::show).chain().run_if(not(resource_exists::<Desk>)),
+                (recording::show, recording::buttons).chain().run_if(resource_exists::<Desk>),
+                arm::show,
+                cameras::show,
+            )
+                .chain()
+                .run_if(|s: Res<Session>| s.panels),
             banner::show,
             help::show,
         )
