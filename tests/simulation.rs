@@ -401,7 +401,8 @@ fn experts_keep_their_pace() {
     let seconds = |speed: f64, expert: Expert| {
         let options = RunOptions { speed: ExpertSpeed(speed), expert, ..RunOptions::default() };
         let mut headless = Headless::new(&options).unwrap();
-        let reports: Vec<_> = (0..4).map(|seed| headless.run(seed).unwrap()).collect();
+        // A push that goes wrong costs as much as a slow pace does: a few seeds are too few.
+        let reports: Vec<_> = (0..8).map(|seed| headless.run(seed).unwrap()).collect();
         assert!(reports.iter().all(|report| report.success), "{expert:?} at {speed}: {reports:?}");
         reports.iter().map(|report| report.seconds).sum::<f64>()
     };
@@ -737,6 +738,35 @@ fn looking_ahead_leaves_no_trace_and_tells_what_will_happen() {
         let apart = apart / action.len() as f32;
         assert!(if noise == 0.0 { apart < 0.1 } else { apart > 0.4 }, "noise {noise}: {apart} degrees");
     }
+}
+
+#[test]
+fn generated_episodes_happen_in_drawn_worlds_and_tell_them() {
+    let options = RunOptions { operator: Operator::Outside, ..randomised() };
+    let loaded = loaded(&options);
+    let settings = Settings { noise_rad: vec![0.0], ..settings(&loaded, &options) };
+    let mut maker = Maker::new(&loaded, &options, Arc::new(settings)).unwrap();
+    let mut done = 0;
+    for seed in 7..11 {
+        let attempt = maker.attempt(seed, true).unwrap();
+        done += usize::from(attempt.success);
+        let episode = attempt.episode.unwrap();
+        let numbers = |key: &str| &episode.columns.iter().find(|column| column.0 == key).unwrap().1;
+        let etude::dataset::bulk::Numbers::Text(told) = numbers("etude.world") else { panic!("it holds no texts") };
+        assert!(told[1..].iter().all(String::is_empty));
+        let world = etude::world::DrawnWorld::from_json(&told[0]).unwrap();
+        assert!(world.zeros.unwrap().iter().any(|ticks| *ticks != 0) && world.mass.is_some());
+        // All of these are counted from the same zeros, and what was foretold is what happened.
+        let (action, sent) = (floats(numbers("action")), floats(numbers(column::SENT)));
+        let apart: f32 = action.iter().zip(sent).map(|(a, b)| (a - b).abs()).sum();
+        assert!(apart / (action.len() as f32) < 0.1, "seed {seed}: {apart}");
+        let (chunk, rows) = (floats(numbers(column::CHUNK)), action.len() / 6);
+        for row in 0..rows - 3 {
+            assert_eq!(chunk[row * 18..][..18], action[row * 6..][..18], "seed {seed}, row {row}");
+        }
+        assert_eq!(floats(numbers(column::LABELS)).len() % rows, 0);
+    }
+    assert!(done >= 3, "{done} of 4");
 }
 
 /// Every file of a dataset with its content, without what is private to this program.
