@@ -184,7 +184,7 @@ fn every_episode_has_the_sentence_it_was_about() {
     assert!(tasks.iter().all(|task| task.starts_with("Put ") && task.contains(" area")), "{tasks:?}");
     assert!(tasks[0] != tasks[1] || tasks[1] != tasks[2], "the sentence is drawn anew: {tasks:?}");
     // Replay finds the scene by any of its sentences.
-    let line = json_lines(&stdout(&etude(&["replay", out, "--episode", "1", "--json"])));
+    let line = json_lines(&stdout(&etude(&["replay", "--dataset", out, "--episode", "1", "--json"])));
     assert_eq!((&line[0]["task"], &line[0]["success"]), (&"sort_by_word".into(), &true.into()), "{line:?}");
 }
 
@@ -307,7 +307,7 @@ fn datasets_that_are_none_and_numbers_out_of_range_are_answered_in_words() {
         (&["dataset", "export", golden], "--csv"),
         (&["replay", "--dataset", golden, "--episode", "3"], "there are 3 episodes"),
         (&["replay", "--dataset", golden, "--episode", "0"], "--task"),
-        (&["record", "--episodes", "1", "--out", empty, "--cameras", "front"], "overview, wrist, side, top"),
+        (&["record", "--episodes", "1", "--out", empty, "--cameras", "nowhere"], "overview, wrist, front, side, top"),
         (&["record", "--episodes", "1", "--out", empty, "--size", "97x96"], "even numbers"),
         (&["record", "--episodes", "1", "--out", empty, "--task", "free_play"], "nothing to do"),
         (&["record", "--episodes", "1", "--out", "Cargo.toml"], "choose another folder"),
@@ -670,7 +670,7 @@ fn generate_refuses_what_cannot_be() {
     for (more, word) in [
         (&["--every", "7"][..], "--every"),
         (&["--noise", "3"], "--noise"),
-        (&["--cameras", "front"], "overview"),
+        (&["--cameras", "nowhere"], "overview"),
         (&["--task", "free_play"], "move_t"),
         (&["--shard", "4/4"], "0/4"),
         (&["--workers", "none"], "auto"),
