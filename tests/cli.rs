@@ -38,9 +38,20 @@ fn help_comes_at_once_and_lists_the_verbs() {
             let began = Instant::now();
             let text = stdout(&etude(&["--help"]));
             assert!(
-                ["practise", "run", "record", "generate", "replay", "dataset", "urdf", "bench", "screenshot", "cameras"]
-                    .iter()
-                    .all(|verb| text.contains(verb)),
+                [
+                    "practise",
+                    "run",
+                    "record",
+                    "generate",
+                    "replay",
+                    "dataset",
+                    "urdf",
+                    "bench",
+                    "screenshot",
+                    "cameras"
+                ]
+                .iter()
+                .all(|verb| text.contains(verb)),
                 "{text}"
             );
             began.elapsed()

@@ -1,10 +1,10 @@
 //! What the simulated cameras see: arm, props and marks as a scene for the rasteriser, kept in step with the entities.
 
+use super::live::LiveCamera;
 use super::raster::{
     Backdrop, CameraModel, Instance, LensDistortion, Outline, Pose, RasterError, RasterMesh, RasterScene, Renderer,
     SensorModel, TablePattern, TableTop, blur, linear_from_srgb8,
 };
-use super::live::LiveCamera;
 use super::{CameraFrame, CameraSensor, CamerasInUse, CamerasWatched};
 use crate::arm::{ArmModel, ShapeKind, TriMesh};
 use crate::config::{CameraConfig, CameraMount, Colour, MarkShape, PropShape, Scene, SurfacePattern, TeeSize};

@@ -2,9 +2,9 @@
 
 mod arm;
 mod bench;
-mod bench_data;
 #[cfg(unix)]
 mod bench_bus;
+mod bench_data;
 mod calibrate;
 mod calibrate_window;
 mod cameras;
@@ -41,11 +41,11 @@ mod urdf;
 mod virtual_arm;
 
 use crate::app::{AppError, Backend, RunOptions};
-use crate::config::Scene;
 use crate::camera::real::NamedSource;
+use crate::config::Scene;
 use crate::operator::Operator;
-use crate::world::RandomiseChoice;
 use crate::task::expert::{Expert, ExpertSpeed};
+use crate::world::RandomiseChoice;
 use bevy::log::{Level, LogPlugin};
 use bevy::prelude::App;
 use clap::{Args, Parser, Subcommand};
@@ -183,7 +183,8 @@ impl WorldArgs {
         }
         if self.task == planar::NAME {
             return Err(CliError::Usage(
-                "--task push_t_2d: this task is no table with an arm; see it with `etude run` or `etude screenshot`".into(),
+                "--task push_t_2d: this task is no table with an arm; see it with `etude run` or `etude screenshot`"
+                    .into(),
             ));
         }
         Ok(RunOptions {
@@ -209,7 +210,10 @@ impl WorldArgs {
             return Ok(());
         }
         Err(CliError::Usage(if Expert::Place.can_do(scene) {
-            format!("--expert push: \"{}\" is no task for pushing; choose --task move_t, or --expert place", scene.title)
+            format!(
+                "--expert push: \"{}\" is no task for pushing; choose --task move_t, or --expert place",
+                scene.title
+            )
         } else {
             format!(
                 "--operator scripted: \"{}\" is a scene with nothing to do; choose --task move_t or pick_place{others}",
@@ -229,7 +233,9 @@ impl WorldArgs {
         }
         if self.is_real() {
             let bound = cameras::bound()?;
-            all.extend(bound.into_iter().filter(|bound| !self.real_cameras.iter().any(|given| given.name == bound.name)));
+            all.extend(
+                bound.into_iter().filter(|bound| !self.real_cameras.iter().any(|given| given.name == bound.name)),
+            );
         }
         Ok(all)
     }

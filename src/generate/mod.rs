@@ -233,7 +233,12 @@ impl Settings {
 pub fn world_hash(loaded: &Loaded, options: &RunOptions) -> String {
     let text = format!(
         "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
-        loaded.scene.scene, loaded.arm, loaded.servo, loaded.sim, options.urdf, options.control_hz,
+        loaded.scene.scene,
+        loaded.arm,
+        loaded.servo,
+        loaded.sim,
+        options.urdf,
+        options.control_hz,
         loaded.worlds.ranges(&loaded.scene.scene)
     );
     format!("{:016x}", xxh3_64(text.as_bytes()))
