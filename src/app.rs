@@ -15,7 +15,7 @@ use crate::robot;
 use crate::rollout;
 use crate::task::expert::{self, Expert, ExpertSpeed};
 use crate::teleop;
-use crate::world::{ActiveScene, spawn_props};
+use crate::world::{ActiveScene, EpisodeWorld, RandomiseChoice, Randomiser, Worlds, spawn_props};
 use bevy::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +61,8 @@ pub struct RunOptions {
     pub speed: ExpertSpeed,
     /// What moves the joints.
     pub backend: Backend,
+    /// How worlds differ from episode to episode.
+    pub randomise: RandomiseChoice,
     /// Real cameras and what stands in for them; beside a real arm they are the only ones.
     pub cameras: Vec<NamedSource>,
 }
@@ -79,6 +81,7 @@ impl Default for RunOptions {
             expert: Expert::default(),
             speed: ExpertSpeed::default(),
             backend: Backend::Sim,
+            randomise: RandomiseChoice::AsScene,
             cameras: Vec::new(),
         }
     }
@@ -136,6 +139,8 @@ pub struct Loaded {
     pub rate: ControlRate,
     /// The real arm, connected; nothing: it is simulated. It parks when the last holder of this lets go.
     pub hardware: Option<ServoArm>,
+    /// Where the worlds of episodes come from.
+    pub worlds: Worlds,
     /// Real cameras, running.
     pub cameras: RealCameras,
 }
@@ -174,6 +179,7 @@ impl Loaded {
         let cameras =
             RealCameras::start(&options.cameras, &scene.scene.cameras, options.control_hz, hardware.is_some())?;
         Ok(Self {
+            worlds: Worlds::load(&options.randomise)?,
             hardware,
             cameras,
             scene,
@@ -194,7 +200,8 @@ impl Loaded {
 pub fn load_scene(name: &str) -> Result<ActiveScene, ConfigError> {
     let scene: Scene = config::load_named("scenes", name)?;
     let name = Path::new(name).file_stem().map_or_else(|| name.to_string(), |stem| stem.to_string_lossy().into_owned());
-    Ok(ActiveScene { name, scene: Arc::new(scene) })
+    let scene = Arc::new(scene);
+    Ok(ActiveScene { name, nominal: scene.clone(), scene })
 }
 
 fn check_arm(model: &ArmModel, arm: &ArmConfig, urdf: &Path, own_urdf: bool) -> Result<(), AppError> {
@@ -232,6 +239,8 @@ pub fn add_core(app: &mut App, loaded: &Loaded, options: &RunOptions) {
     app.insert_resource(options.expert);
     app.insert_resource(options.speed);
     app.insert_resource(loaded.scene.clone());
+    app.insert_resource(Randomiser { worlds: loaded.worlds.clone(), look: 0 });
+    app.init_resource::<EpisodeWorld>();
     let world = app.world_mut();
     let physics = world.spawn(Name::new("physics")).id();
     world.insert_resource(PhysicsEntity(physics));

@@ -8,7 +8,7 @@ use crate::control::{Control, ControlRate, ControlSystems};
 use crate::robot::{Arm, JointCommand, JointState, JointTarget, WorldPose};
 use crate::task::expert::ExpertMemory;
 use crate::task::{TaskScore, judge_task};
-use crate::world::{ActiveScene, Order, PropBody, PropState, Start, sample_start, spawn_props};
+use crate::world::{ActiveScene, Order, PropBody, PropState, Start, set_up_world, spawn_props};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::{Pose, Vector};
 use xxhash_rust::xxh3::Xxh3;
@@ -200,17 +200,17 @@ fn change_scene(world: &mut World, scene: ActiveScene) {
 }
 
 fn set_up_episode(world: &mut World, seed: u64, wait: bool, start_at: Option<Start>) -> Result<(), String> {
-    let scene = world.resource::<ActiveScene>().scene.clone();
     let physics = world.resource::<PhysicsEntity>().0;
-    let mut arms = world.query::<&Arm>();
-    let arm = arms.iter(world).next().cloned().ok_or("there is no arm in the scene")?;
-    let mut start = match start_at {
-        Some(start) if start.q_rad.len() == arm.joints.len() && start.props.len() == scene.props.len() => start,
-        Some(_) => return Err("the start that was asked for has other joints or props than the scene".into()),
-        None => sample_start(&scene, &arm.model, seed).map_err(|error| error.to_string())?,
-    };
+    let mut arms = world.query::<(Entity, &Arm)>();
+    let (entity, joints) = arms
+        .iter(world)
+        .next()
+        .map(|(entity, arm)| (entity, arm.joints.clone()))
+        .ok_or("there is no arm in the scene")?;
     // A real arm starts where it is: nothing can put it elsewhere.
-    let real = arm.joints.iter().any(|joint| world.get::<ServoJoint>(*joint).is_some());
+    let real = joints.iter().any(|joint| world.get::<ServoJoint>(*joint).is_some());
+    let mut start = set_up_world(world, entity, seed, start_at, !real)?;
+    let arm = world.get::<Arm>(entity).cloned().ok_or("there is no arm in the scene")?;
     if real {
         let angle = |joint: &Entity| world.get::<JointState>(*joint).map_or(0.0, |state| state.position_rad);
         start.q_rad = arm.joints.iter().map(angle).collect();
@@ -222,7 +222,10 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool, start_at: Option<Sta
     let number = world.resource::<Episode>().number + 1;
     // The arm starts at rest: its targets hold it up against gravity.
     let lead = arm.gravity_lead_rad(&start.q_rad, 0.0);
-    let mut start_targets: Vec<f64> = start.q_rad.iter().zip(&lead).map(|(q, lead)| q + lead).collect();
+    // What the joints report and are told is counted from zeros that may be off.
+    let reported = |index: usize, q: f64| q + arm.zero_rad(index);
+    let mut start_targets: Vec<f64> =
+        start.q_rad.iter().zip(&lead).enumerate().map(|(index, (q, lead))| reported(index, q + lead)).collect();
     if real {
         let target = |joint: &Entity| world.get::<JointTarget>(*joint).map_or(0.0, |target| target.position_rad);
         start_targets = arm.joints.iter().map(target).collect();
@@ -230,7 +233,7 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool, start_at: Option<Sta
     for (index, joint) in arm.joints.iter().enumerate().filter(|_| !real) {
         let target = start_targets[index];
         world.entity_mut(*joint).insert((
-            JointState { position_rad: start.q_rad[index], velocity_rad_s: 0.0, torque_nm: 0.0 },
+            JointState { position_rad: reported(index, start.q_rad[index]), velocity_rad_s: 0.0, torque_nm: 0.0 },
             JointCommand { position_rad: target },
             JointTarget { position_rad: target },
         ));
@@ -298,7 +301,7 @@ fn judge(
         }
     }
     let tool_height_m = {
-        let q = arm.positions_rad(&states);
+        let q = arm.true_positions_rad(&states);
         arm.model.tool_pose(&q, &arm.tool).translation.z
     };
     let score = judge_task(&scene.scene, &order, &props, tool_height_m);

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod push_t_2d;
 pub mod record;
 pub mod recording;
+pub mod redraw;
 pub mod replay;
 pub mod rig;
 pub mod robot;

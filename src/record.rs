@@ -18,7 +18,7 @@ use crate::joint_units::JointUnits;
 use crate::operator::Operator;
 use crate::robot::{Arm, JointState, JointTarget};
 use crate::rollout::PolicyDriver;
-use crate::world::{ActiveScene, Order};
+use crate::world::{ActiveScene, DrawnWorld, EpisodeWorld, Order, Randomiser, Worlds};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
 use serde_json::json;
@@ -97,6 +97,8 @@ pub struct Recorder {
     mark: Option<Outcome>,
     began: Instant,
     fault: Option<DatasetError>,
+    /// Who drove in each row of the present episode, where that is known better than from who has the arm now.
+    sources: Vec<Source>,
 }
 
 /// Keeps the time of control ticks against the clock on the wall; without it ticks are in nobody's hurry.
@@ -185,6 +187,7 @@ pub fn open(
     let writer_options = WriterOptions {
         waiting_pictures: (WAITING_BYTES / largest).clamp(16, 512),
         check: CheckOptions { limits: Some(units.limits().to_vec()), ..CheckOptions::default() },
+        world: worlds_differ(world) || tells_worlds(root),
         note: options.note,
     };
     let scored = world.get_resource::<ActiveScene>().is_some_and(|s| !matches!(s.scene.task, TaskConfig::FreePlay));
@@ -200,7 +203,41 @@ pub fn open(
         mark: None,
         began: Instant::now(),
         fault: None,
+        sources: Vec::new(),
     })
+}
+
+/// Whether the episodes to come have worlds of their own.
+fn worlds_differ(world: &World) -> bool {
+    let Some(randomiser) = world.get_resource::<Randomiser>() else { return false };
+    matches!(randomiser.worlds, Worlds::Given(_))
+        || world.get_resource::<ActiveScene>().is_some_and(|scene| randomiser.worlds.ranges(&scene.nominal).is_some())
+}
+
+/// Whether the dataset in `root` tells the episodes' worlds. Episodes in the scene as it is may join it.
+fn tells_worlds(root: &Path) -> bool {
+    let dataset = root.join("meta/info.json").exists().then(|| Dataset::open(root).ok()).flatten();
+    dataset.is_some_and(|dataset| dataset.info().feature(extra::WORLD).is_some())
+}
+
+/// The world of each episode of a dataset; `None` where it happened in the scene as its file has it.
+///
+/// # Errors
+/// When the column cannot be read, or holds something else.
+pub fn worlds(dataset: &Dataset) -> Result<Vec<Option<DrawnWorld>>, DatasetError> {
+    if dataset.info().feature(extra::WORLD).is_none() {
+        return Ok(vec![None; dataset.episodes().len()]);
+    }
+    let texts = dataset.texts(extra::WORLD)?;
+    let world = |episode: &crate::dataset::Episode| match texts.get(episode.from).filter(|text| !text.is_empty()) {
+        None => Ok(None),
+        Some(text) => DrawnWorld::from_json(text).map(Some).map_err(|problem| DatasetError::Request {
+            what: format!("episode {}, column {}", episode.index, extra::WORLD),
+            problem,
+            remedy: "Delete the episode, or restore its file from a copy".into(),
+        }),
+    };
+    dataset.episodes().iter().map(world).collect()
 }
 
 /// Sets the sizes of `wishes` and lets these cameras draw, and no others.
@@ -268,6 +305,21 @@ impl Recorder {
     /// When its folder cannot be removed.
     pub fn discard(&mut self, cut: &CutEpisode) -> Result<(), DatasetError> {
         self.writer.get().discard(cut)
+    }
+
+    /// Says who drove in each row of the next episode, which happened before and is only seen again.
+    pub fn credit(&mut self, sources: Vec<Source>) {
+        self.sources = sources;
+    }
+
+    /// Ends the episode as it ended when it happened, if it has not ended by itself.
+    pub fn end_as(&mut self, outcome: Outcome) {
+        let writer = self.writer.get();
+        if writer.recorded().is_some()
+            && let Err(error) = writer.end(outcome)
+        {
+            self.fault = Some(error);
+        }
     }
 
     /// Whether the next episode that starts is recorded; at first it is.
@@ -379,6 +431,7 @@ fn record(
     episode: Res<Episode>,
     rate: Res<ControlRate>,
     operator: Res<Operator>,
+    drawn: Res<EpisodeWorld>,
     driver: Option<Res<PolicyDriver>>,
     arms: Query<&Arm>,
     joints: Query<(&JointState, &JointTarget)>,
@@ -386,9 +439,7 @@ fn record(
 ) {
     let on = matches!(episode.phase, EpisodePhase::Running | EpisodePhase::Done(_));
     let Some(arm) = arms.iter().next().filter(|_| on) else { return };
-    if recorder.writer.get().recorded().is_none() {
-        return;
-    }
+    let Some(recorded) = recorder.writer.get().recorded() else { return };
     let (mut state_rad, mut action_rad, mut load) = (Vec::new(), Vec::new(), Vec::new());
     for (state, target) in joints.iter_many(&arm.joints) {
         state_rad.push(state.position_rad);
@@ -417,13 +468,14 @@ fn record(
             temperature_c: readings.iter().map(|joint| joint.temperature_c as f32).collect(),
             score: episode.score.value as f32,
             success: episode.score.conditions_hold,
-            source: match *operator {
+            source: recorder.sources.get(recorded).copied().unwrap_or(match *operator {
                 Operator::Scripted => Source::Expert,
                 Operator::Policy => Source::Policy,
                 Operator::Human if driver.is_some() => Source::Intervention,
                 Operator::Human | Operator::Nobody | Operator::Replay | Operator::Outside => Source::Human,
-            },
+            }),
             seed: Some(episode.seed).filter(|seed| *seed < SEEDS_END && real.is_none()),
+            world: drawn.0.as_ref().filter(|_| recorded == 0).map(|world| world.to_json()),
         },
     };
     recorder.push(row);

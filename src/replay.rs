@@ -10,9 +10,11 @@ use crate::joint_units::JointUnits;
 use crate::operator::{DriveArms, Operator, has_the_arm};
 use crate::record;
 use crate::robot::{Arm, JointCommand, JointState, JointTarget};
+use crate::world::{DrawnWorld, Randomiser, Worlds};
 use bevy::prelude::*;
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Fastest joint while the arm glides to the first pose, rad/s.
@@ -54,6 +56,8 @@ pub struct Recording {
     pub seed: Option<u64>,
     /// Whether its first row is the first tick of that seed; false when its beginning was cut off.
     pub is_whole: bool,
+    /// The world it happened in; `None`: the scene as its file has it.
+    pub world: Option<DrawnWorld>,
 }
 
 impl Recording {
@@ -73,6 +77,7 @@ impl Recording {
             actions: found.rows().map(|row| actions.row(row).to_vec()).collect(),
             seed: record::seeds(dataset)?.get(episode).copied().flatten(),
             is_whole,
+            world: record::worlds(dataset)?.get(episode).cloned().flatten(),
         })
     }
 }
@@ -130,11 +135,17 @@ pub struct Player {
 }
 
 impl Player {
-    /// A player for the arm of a world; `always_glides` even where the recorded start can be had again.
-    pub fn new(recording: &Recording, units: &JointUnits, always_glides: bool) -> Self {
+    /// A player for the arm of a world, whose joints report `shift_rad` more than the recording's did (missing ones 0);
+    /// `always_glides` even where the recorded start can be had again.
+    pub fn new(recording: &Recording, units: &JointUnits, shift_rad: &[f64], always_glides: bool) -> Self {
+        let to_rad = |row: &Vec<f32>| {
+            let mut q_rad = units.to_rad(row);
+            q_rad.iter_mut().zip(shift_rad).for_each(|(q, shift)| *q += shift);
+            q_rad
+        };
         Self {
-            actions: recording.actions.iter().map(|row| units.to_rad(row)).collect(),
-            first: recording.states.first().map(|row| units.to_rad(row)).unwrap_or_default(),
+            actions: recording.actions.iter().map(to_rad).collect(),
+            first: recording.states.first().map(to_rad).unwrap_or_default(),
             exact_seed: recording.seed.filter(|_| recording.is_whole && !always_glides),
             queue: VecDeque::new(),
             glides: false,
@@ -159,7 +170,7 @@ impl Player {
         if self.first.len() != from.len() {
             return;
         }
-        let lead = arm.gravity_lead_rad(&self.first, 0.0);
+        let lead = arm.gravity_lead_rad(&arm.true_rad(&self.first), 0.0);
         let to: Vec<f64> = self.first.iter().zip(&lead).map(|(q, lead)| q + lead).collect();
         let way = from.iter().zip(&to).map(|(a, b)| (b - a).abs()).fold(0.0, f64::max);
         // A smooth step is half as fast again in its middle as on average.
@@ -229,12 +240,13 @@ pub fn replay(
     headless: &mut Headless,
     recording: &Recording,
     other_seed: Option<u64>,
-    stops: impl FnMut() -> bool,
+    mut stops: impl FnMut() -> bool,
 ) -> Result<ReplayReport, StartError> {
-    replay_watched(headless, recording, other_seed, stops, |_, _| {})
+    let seen = recording.world.clone().unwrap_or_default();
+    replay_seen(headless, recording, other_seed, &seen, &mut stops, &mut |_, _| {})
 }
 
-/// The same; `watch` sees the world after the tick of every row.
+/// The same, to its end; `watch` sees the world after the tick of every row.
 ///
 /// # Errors
 /// [`StartError`] if the scene allows no start.
@@ -242,17 +254,39 @@ pub fn replay_watched(
     headless: &mut Headless,
     recording: &Recording,
     other_seed: Option<u64>,
-    mut stops: impl FnMut() -> bool,
     mut watch: impl FnMut(&mut Headless, usize),
 ) -> Result<ReplayReport, StartError> {
-    headless.app.add_plugins(plugin);
+    let seen = recording.world.clone().unwrap_or_default();
+    replay_seen(headless, recording, other_seed, &seen, &mut || false, &mut watch)
+}
+
+/// As [`replay`] and [`replay_watched`], in `seen`: the world of the recording, perhaps with other looks and joint zeros, in
+/// which the same things happen. It may be called again in the same `headless`.
+///
+/// # Errors
+/// [`StartError`] if the scene allows no start.
+pub fn replay_seen(
+    headless: &mut Headless,
+    recording: &Recording,
+    other_seed: Option<u64>,
+    seen: &DrawnWorld,
+    stops: &mut dyn FnMut() -> bool,
+    watch: &mut dyn FnMut(&mut Headless, usize),
+) -> Result<ReplayReport, StartError> {
+    if !headless.app.world().contains_resource::<Player>() {
+        headless.app.add_plugins(plugin);
+    }
     let world = headless.app.world_mut();
+    let is_real = world.contains_resource::<ServoArm>();
+    // A real arm is what it is; its zeros are where they should be.
+    let seen = if is_real { DrawnWorld::default() } else { seen.clone() };
+    world.resource_mut::<Randomiser>().worlds = Worlds::Given(Arc::new(seen.clone()));
     let arm = world.query::<&Arm>().iter(world).next().cloned();
     let arm = arm.ok_or_else(|| StartError::new(0, "there is no arm in the scene"))?;
     let units = JointUnits::new(&arm.model);
-    let is_real = world.contains_resource::<ServoArm>();
+    let shift_rad = zero_shift_rad(recording, &seen, arm.joints.len(), arm.servo.ticks_per_turn);
     let seed = other_seed.or(recording.seed).unwrap_or(0);
-    let player = Player::new(recording, &units, is_real || other_seed.is_some());
+    let player = Player::new(recording, &units, &shift_rad, is_real || other_seed.is_some());
     let start = if player.exact_seed == Some(seed) { ReplayStart::Seed } else { ReplayStart::Glide };
     world.insert_resource(player);
     let sent = |headless: &Headless| headless.app.world().resource::<Player>().rows();
@@ -263,6 +297,7 @@ pub fn replay_watched(
         headless.tick();
         ticks += 1;
     }
+    let tick_rad = std::f64::consts::TAU / f64::from(arm.servo.ticks_per_turn);
     let mut report = ReplayReport {
         start,
         seed,
@@ -284,7 +319,12 @@ pub fn replay_watched(
             headless.tick();
         }
         report.rows += 1;
-        let state = units.to_lerobot(&positions_rad(headless, |joint: &JointState| joint.position_rad));
+        let mut state_rad = positions_rad(headless, |joint: &JointState| joint.position_rad);
+        for (q, shift) in state_rad.iter_mut().zip(&shift_rad).filter(|(_, shift)| **shift != 0.0) {
+            // Counted from the recording's zero again, in whole ticks as there.
+            *q = ((*q - shift) / tick_rad).round() * tick_rad;
+        }
+        let state = units.to_lerobot(&state_rad);
         if state != *recorded {
             report.identical = false;
             report.first_difference.get_or_insert(row);
@@ -297,6 +337,15 @@ pub fn replay_watched(
     let episode = headless.report();
     (report.success, report.score) = (episode.success, episode.score);
     Ok(report)
+}
+
+/// How much more each of an arm's joints reports in the world `seen` than in the recording's, rad, with encoders of
+/// `ticks_per_turn`.
+pub fn zero_shift_rad(recording: &Recording, seen: &DrawnWorld, joints: usize, ticks_per_turn: u32) -> Vec<f64> {
+    let recorded = recording.world.as_ref().map(|world| world.arm()).unwrap_or_default();
+    let now = seen.arm();
+    let shift = |index| now.zero_rad(index, ticks_per_turn) - recorded.zero_rad(index, ticks_per_turn);
+    (0..joints).map(shift).collect()
 }
 
 /// A value of each joint of the first arm.

@@ -69,6 +69,7 @@ impl Rig {
             tool,
             joints: Vec::new(),
             links: Vec::new(),
+            drawn: crate::robot::DrawnArm::default(),
         };
         Ok(Self { arm, servos, world, entity, physics })
     }

@@ -10,7 +10,11 @@ use crate::config::{ArmConfig, ServoProfile};
 use crate::control::{Control, ControlSystems, EmergencyStop, Look};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
+use std::f64::consts::TAU;
 use std::sync::Arc;
+
+/// Gravity torque from which on a gear surely lies against its loaded flank, Nm; the dry friction of a servo is of this size.
+const BALANCE_NM: f64 = 0.05;
 
 /// An arm.
 #[derive(Component, Clone, Debug)]
@@ -27,6 +31,44 @@ pub struct Arm {
     pub joints: Vec<Entity>,
     /// Link entities, in the order of `model.links`.
     pub links: Vec<Entity>,
+    /// What it is in the present episode beyond its files; nothing for a real arm.
+    pub drawn: DrawnArm,
+}
+
+/// What an arm is in one episode beyond its files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DrawnArm {
+    /// What each joint reports beyond its true angle, encoder ticks; missing ones are 0.
+    pub zero_ticks: Vec<i32>,
+    /// Factor on the stiffness of each servo; missing ones are 1.
+    pub stiffness: Vec<f64>,
+    /// Control ticks of delay on top of the arm's own.
+    pub latency_ticks: usize,
+    /// Total play of the gears, rad; `None`: as the arm's file says.
+    pub backlash_rad: Option<f64>,
+    /// Factor on the friction of its links.
+    pub friction: f64,
+}
+
+impl Default for DrawnArm {
+    fn default() -> Self {
+        Self { zero_ticks: Vec::new(), stiffness: Vec::new(), latency_ticks: 0, backlash_rad: None, friction: 1.0 }
+    }
+}
+
+impl DrawnArm {
+    /// What joint `index` reports beyond its true angle, rad, with an encoder of `ticks_per_turn`.
+    pub fn zero_rad(&self, index: usize, ticks_per_turn: u32) -> f64 {
+        match self.zero_ticks.get(index) {
+            None | Some(0) => 0.0,
+            Some(ticks) => f64::from(*ticks) * (TAU / f64::from(ticks_per_turn)),
+        }
+    }
+
+    /// Factor on the stiffness of joint `index`.
+    pub fn stiffness(&self, index: usize) -> f64 {
+        self.stiffness.get(index).copied().unwrap_or(1.0)
+    }
 }
 
 /// A joint of an arm.
@@ -102,6 +144,38 @@ impl Arm {
         self.joints.iter().map(|joint| states.get(*joint).map_or(0.0, |state| state.position_rad)).collect()
     }
 
+    /// What joint `index` reports beyond its true angle, rad.
+    pub fn zero_rad(&self, index: usize) -> f64 {
+        self.drawn.zero_rad(index, self.servo.ticks_per_turn)
+    }
+
+    /// True joint angles as far as the encoders tell them, rad: the measured ones less what the zeros are off. For those
+    /// who may know, such as scripted experts and what draws the scene; people and policies see the measured ones.
+    pub fn true_positions_rad(&self, states: &Query<&JointState>) -> Vec<f64> {
+        self.true_rad(&self.positions_rad(states))
+    }
+
+    /// True joint angles, rad, of an arm that reports `reported_rad`.
+    pub fn true_rad(&self, reported_rad: &[f64]) -> Vec<f64> {
+        let tick_rad = TAU / f64::from(self.servo.ticks_per_turn);
+        let truth = |(index, q): (usize, &f64)| match self.zero_rad(index) {
+            0.0 => *q,
+            // Whole ticks again, so that an arm with another zero stands in the very same place.
+            zero => ((q - zero) / tick_rad).round() * tick_rad,
+        };
+        reported_rad.iter().enumerate().map(truth).collect()
+    }
+
+    /// The same angles as the arm counts them: what it reports, and is told, of joints that are truly at `q_rad`, rad.
+    pub fn counted_rad(&self, q_rad: &[f64]) -> Vec<f64> {
+        q_rad.iter().enumerate().map(|(index, q)| q + self.zero_rad(index)).collect()
+    }
+
+    /// Writes a command for every joint, given as true angles, rad.
+    pub fn command_true(&self, commands: &mut Query<&mut JointCommand>, q_rad: &[f64]) {
+        self.command(commands, &self.counted_rad(q_rad));
+    }
+
     /// Writes a command for every joint, rad.
     pub fn command(&self, commands: &mut Query<&mut JointCommand>, q_rad: &[f64]) {
         for (joint, q) in self.joints.iter().zip(q_rad) {
@@ -121,7 +195,13 @@ impl Arm {
     pub fn gravity_lead_rad(&self, q_rad: &[f64], payload_kg: f64) -> Vec<f64> {
         let payload = (payload_kg > 0.0).then_some((self.tool.link, self.tool.point_m, payload_kg));
         let stiffness = self.stiffness_nm_rad();
-        self.model.gravity_torque_nm(q_rad, payload).into_iter().map(|torque| torque / stiffness).collect()
+        let play_rad = self.drawn.backlash_rad.unwrap_or(self.config.backlash_deg.to_radians());
+        let lead = |(index, torque): (usize, f64)| {
+            // A loaded gear lies against one of its flanks; about balance it goes over from one to the other.
+            let flank = (torque / BALANCE_NM).clamp(-1.0, 1.0) * 0.5 * play_rad;
+            torque / (stiffness * self.drawn.stiffness(index)) + flank
+        };
+        self.model.gravity_torque_nm(q_rad, payload).into_iter().enumerate().map(lead).collect()
     }
 }
 
@@ -162,14 +242,16 @@ pub fn spawn_arm(
         .collect();
     let tool = model.hand_tool();
     let limits = ArmLimits::new(config.hand_above_table.then(|| Floor::new(&model)));
-    commands.entity(arm).insert((Arm { model, config, servo, tool, joints, links }, limits));
+    commands
+        .entity(arm)
+        .insert((Arm { model, config, servo, tool, joints, links, drawn: DrawnArm::default() }, limits));
     arm
 }
 
 /// Link poses follow from the joints, whatever moves them.
 fn pose_links(arms: Query<&Arm>, states: Query<&JointState>, mut poses: Query<&mut WorldPose, With<ArmLink>>) {
     for arm in &arms {
-        let q = arm.positions_rad(&states);
+        let q = arm.true_positions_rad(&states);
         for (link, pose) in arm.links.iter().zip(arm.model.link_poses(&q)) {
             if let Ok(mut world_pose) = poses.get_mut(*link) {
                 world_pose.advance(Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat()));

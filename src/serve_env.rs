@@ -163,6 +163,7 @@ impl OneWorld {
     fn report(&mut self) -> Result<Report, String> {
         let world = self.headless.app.world_mut();
         let present = self.look.present(world, &self.arm).ok_or("the simulation is gone")?;
+        let props = world.resource::<world::ActiveScene>().nominal.props.len();
         let mut pictures = Vec::new();
         if !self.cameras.is_empty() {
             world.insert_resource(CamerasInUse::Named(self.cameras.clone()));
@@ -174,8 +175,9 @@ impl OneWorld {
                 pictures.extend_from_slice(&frame.ok_or_else(|| format!("camera {name} gave no picture"))?.1.rgb);
             }
         }
-        let mut numbers = self.units.to_lerobot(&present.q_rad);
-        for prop in &present.props {
+        let mut numbers = self.units.to_lerobot(&present.reported_rad);
+        // What else lies about in a drawn world is no part of the observation.
+        for prop in present.props.iter().take(props) {
             let prop = Upright::of(prop);
             let (sin, cos) = prop.yaw_rad.sin_cos();
             numbers.extend([prop.at_m.x, prop.at_m.y, prop.at_m.z, cos, sin].map(|value| value as f32));

@@ -318,7 +318,7 @@ fn datasets_that_are_none_and_numbers_out_of_range_are_answered_in_words() {
         (&["dataset", "export", golden], "--csv"),
         (&["replay", "--dataset", golden, "--episode", "3"], "there are 3 episodes"),
         (&["replay", "--dataset", golden, "--episode", "0"], "--task"),
-        (&["record", "--episodes", "1", "--out", empty, "--cameras", "back"], "overview, wrist, side, top"),
+        (&["record", "--episodes", "1", "--out", empty, "--cameras", "nowhere"], "overview, wrist, front, side, top"),
         (&["record", "--episodes", "1", "--out", empty, "--size", "97x96"], "even numbers"),
         (&["record", "--episodes", "1", "--out", empty, "--task", "free_play"], "nothing to do"),
         (&["record", "--episodes", "1", "--out", "Cargo.toml"], "choose another folder"),
@@ -540,6 +540,87 @@ mod arms {
             assert!(!done && complaint.contains(expected), "{arguments:?}: {complaint}");
             assert_eq!(complaint.trim_end().lines().count(), 1, "{complaint}");
         }
+    }
+}
+
+/// The first picture of a camera in an episode.
+fn first_picture(dataset: &etude::dataset::Dataset, episode: usize) -> Vec<u8> {
+    let row = dataset.episode(episode).unwrap().from;
+    dataset.frame(row, "observation.images.overview").unwrap().rgb.clone()
+}
+
+#[test]
+fn worlds_differ_as_asked_and_recorded_episodes_are_seen_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    let (first, again, others) = (path("first"), path("again"), path("others"));
+    let record = ["record", "--size", "48x48", "--cameras", "overview", "--json", "--randomise", "all", "--looks", "2"];
+    let lines = json_lines(&stdout(&etude(&[&record[..], &["--episodes", "3", "--out", &first]].concat())));
+    let told: Vec<_> = lines[..3].iter().map(|line| (line["seed"].as_u64(), line["look"].as_u64())).collect();
+    assert_eq!(told, [(Some(0), Some(0)), (Some(0), Some(1)), (Some(1), Some(0))]);
+    let recorded = etude::dataset::Dataset::open(&first).unwrap();
+    let worlds = etude::record::worlds(&recorded).unwrap();
+    assert_eq!(worlds[0].as_ref().unwrap().mass, worlds[1].as_ref().unwrap().mass);
+    assert_ne!(first_picture(&recorded, 0), first_picture(&recorded, 1));
+
+    // A recorded world needs no ranges to be replayed.
+    let replayed = json_lines(&stdout(&etude(&["replay", "--dataset", &first, "--episode", "1", "--json"])));
+    assert_eq!(replayed[0]["identical"], true, "{replayed:?}");
+
+    // Drawn in the look it was recorded in, an episode has the pictures that were recorded.
+    let redraw = ["dataset", "redraw", &first, "--json"];
+    stdout(&etude(&[&redraw[..], &["--episodes", "0,2", "--from-look", "0", "--out", &again]].concat()));
+    let same = etude::dataset::Dataset::open(&again).unwrap();
+    for (new, old) in [(0, 0), (1, 2)] {
+        let rows = |dataset: &etude::dataset::Dataset, episode| dataset.episode(episode).unwrap().rows();
+        assert_eq!(rows(&same, new).len(), rows(&recorded, old).len());
+        for (a, b) in rows(&same, new).zip(rows(&recorded, old)) {
+            let picture = |dataset: &etude::dataset::Dataset, row| {
+                dataset.frame(row, "observation.images.overview").unwrap().rgb.clone()
+            };
+            assert!(picture(&same, a) == picture(&recorded, b), "row {b} of episode {old} looks otherwise");
+        }
+    }
+    assert_eq!(etude::record::worlds(&same).unwrap()[1], worlds[2]);
+
+    // In other looks the pictures differ, joints are counted from other zeros, and the rest stays.
+    stdout(&etude(&[&redraw[..], &["--episodes", "0", "--looks", "2", "--out", &others]].concat()));
+    let seen = etude::dataset::Dataset::open(&others).unwrap();
+    assert_eq!(seen.episodes().len(), 2);
+    assert_eq!(first_picture(&seen, 0), first_picture(&recorded, 1), "the next look is the one recorded next");
+    assert_ne!(first_picture(&seen, 1), first_picture(&recorded, 0));
+    let columns = |dataset: &etude::dataset::Dataset, key: &str| {
+        let rows = dataset.episode(0).unwrap().rows();
+        rows.flat_map(|row| dataset.rows(key).unwrap().row(row).to_vec()).collect::<Vec<f32>>()
+    };
+    for key in ["etude.score", "etude.source", "etude.outcome", "etude.seed", "etude.load"] {
+        assert_eq!(columns(&seen, key), columns(&recorded, key), "{key}");
+    }
+    let (now, then) = (columns(&seen, "observation.state"), columns(&recorded, "observation.state"));
+    assert_ne!(now, then);
+    assert!(now.iter().zip(&then).all(|(a, b)| (a - b).abs() < 2.2), "zeros moved by more than two degrees");
+}
+
+#[test]
+fn worlds_that_cannot_differ_so_are_answered_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("d").to_string_lossy().into_owned();
+    let ranges = dir.path().join("mine.ron");
+    std::fs::write(&ranges, "(\n  light: (tilt: 0.5, sun: (2.0, 1.0), sky: (1.0, 1.0), tint: 0.0),\n)").unwrap();
+    let ranges = ranges.to_string_lossy().into_owned();
+    let wrong: [(&[&str], &str); 5] = [
+        (&["run", "--randomise", "lights"], "some of light, colours, textures"),
+        (&["run", "--randomise", "nowhere.ron"], "nowhere.ron: cannot be read"),
+        (
+            &["run", "--randomise", &ranges],
+            "mine.ron:2: light.sun: (2, 1) runs backwards; give the smaller number first",
+        ),
+        (&["record", "--looks", "2", "--episodes", "1", "--out", &out], "say with --randomise what may differ"),
+        (&["dataset", "redraw", "scenes", "--out", &out], "holds no dataset"),
+    ];
+    for (arguments, words) in wrong {
+        let text = complaint(arguments);
+        assert!(text.contains(words), "{arguments:?}: {text}");
     }
 }
 

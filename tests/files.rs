@@ -4,7 +4,7 @@
 
 use etude::app::{Loaded, RunOptions};
 use etude::arm::{TriMesh, check, load_urdf};
-use etude::config::{self, ArmConfig, PhysicsConfig, Scene, ServoProfile, Validate, names_in};
+use etude::config::{self, ArmConfig, PhysicsConfig, Randomise, Scene, ServoProfile, Validate, names_in};
 use etude::world::sample_start;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ fn every_shipped_configuration_loads() {
     assert!(!load_all::<ArmConfig>("configs/arm").is_empty());
     assert!(load_all::<ServoProfile>("configs/servo").len() >= 3);
     assert!(load_all::<PhysicsConfig>("configs/physics").len() >= 2);
+    assert!(!load_all::<Randomise>("configs/randomise").is_empty());
 }
 
 #[test]

@@ -13,12 +13,14 @@ use etude::config::{PropShape, TeeSize};
 use etude::control::Control;
 use etude::episode::{Episode, EpisodeRequests};
 use etude::generate::{Maker, Settings, Shard, column, world_hash};
-use etude::headless::Headless;
+use etude::headless::{Headless, StartError};
 use etude::operator::Operator;
 use etude::record::{self, Keep};
+use etude::redraw::for_each_look;
 use etude::rig::{Rig, RigSetUp};
+use etude::robot::JointState;
 use etude::task::expert::{Expert, ExpertMemory, ExpertSpeed, GripPhase, Situation, advise, grip_and_place, job_of};
-use etude::world::{Order, PropBody, PropState, sample_start, yaw_rad};
+use etude::world::{EpisodeWorld, Order, PropBody, PropState, Randomiser, Worlds, sample_start, yaw_rad};
 use std::f64::consts::{FRAC_PI_2, TAU};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -399,7 +401,8 @@ fn experts_keep_their_pace() {
     let seconds = |speed: f64, expert: Expert| {
         let options = RunOptions { speed: ExpertSpeed(speed), expert, ..RunOptions::default() };
         let mut headless = Headless::new(&options).unwrap();
-        let reports: Vec<_> = (0..4).map(|seed| headless.run(seed).unwrap()).collect();
+        // A push that goes wrong costs as much as a slow pace does: a few seeds are too few.
+        let reports: Vec<_> = (0..8).map(|seed| headless.run(seed).unwrap()).collect();
         assert!(reports.iter().all(|report| report.success), "{expert:?} at {speed}: {reports:?}");
         reports.iter().map(|report| report.seconds).sum::<f64>()
     };
@@ -602,6 +605,74 @@ fn the_window_runs_the_same_episode() {
     assert_eq!(format!("{:016x}", episode.digest()), digests(&options, [12])[0]);
 }
 
+/// Move-T in worlds that differ in every group.
+fn randomised() -> RunOptions {
+    RunOptions { randomise: "all".parse().unwrap(), ..RunOptions::default() }
+}
+
+/// What the overview shows in the first tick of an episode.
+fn first_picture(headless: &mut Headless, seed: u64) -> Vec<u8> {
+    headless.app.insert_resource(CamerasInUse::Named(vec!["overview".into()]));
+    headless.start(seed).unwrap();
+    headless.app.insert_resource(CamerasInUse::None);
+    let world = headless.app.world_mut();
+    let mut cameras = world.query::<(&CameraSensor, &CameraFrame)>();
+    cameras.iter(world).find(|(sensor, _)| sensor.config.name == "overview").unwrap().1.rgb.clone()
+}
+
+#[test]
+fn a_seed_gives_the_same_drawn_world_whatever_was_before() {
+    let run = |seeds: &[u64]| {
+        let mut headless = Headless::new(&randomised()).unwrap();
+        let episode = |seed: &u64| {
+            let picture = first_picture(&mut headless, *seed);
+            let world = headless.app.world().resource::<EpisodeWorld>().0.clone().unwrap();
+            (picture, world, headless.run(*seed).unwrap().digest)
+        };
+        seeds.iter().map(episode).collect::<Vec<_>>()
+    };
+    let forwards = run(&[20, 21, 22]);
+    let mut backwards = run(&[22, 21, 20]);
+    backwards.reverse();
+    assert_eq!(forwards, backwards);
+    assert!(forwards[0].0 != forwards[1].0 && forwards[0].2 != forwards[1].2);
+    // Switched off, the world is the one of the file again, to the bit.
+    let mut nominal = Headless::new(&RunOptions::default()).unwrap();
+    let (digest, picture) = (nominal.run(21).unwrap().digest, first_picture(&mut nominal, 21));
+    let mut headless = Headless::new(&randomised()).unwrap();
+    headless.run(21).unwrap();
+    headless.app.world_mut().resource_mut::<Randomiser>().worlds = Worlds::Nominal;
+    assert_eq!((headless.run(21).unwrap().digest, first_picture(&mut headless, 21)), (digest, picture));
+}
+
+#[test]
+fn looks_show_the_same_episode_otherwise() {
+    let mut headless = Headless::new(&randomised()).unwrap();
+    let mut seen = Vec::new();
+    for_each_look(&mut headless, 0, 3, |headless, _| -> Result<(), StartError> {
+        let picture = first_picture(headless, 3);
+        let world = headless.app.world_mut();
+        let reported: Vec<u64> =
+            world.query::<&JointState>().iter(world).map(|joint| joint.position_rad.to_bits()).collect();
+        seen.push((headless.run(3)?.digest, picture, reported));
+        Ok(())
+    })
+    .unwrap();
+    for pair in seen.windows(2) {
+        assert_eq!(pair[0].0, pair[1].0, "what happens depends on the look");
+        assert!(pair[0].1 != pair[1].1, "two looks give one picture");
+        assert!(pair[0].2 != pair[1].2, "joints are counted from the same zeros");
+    }
+}
+
+#[test]
+fn the_expert_that_knows_the_drawn_values_does_its_task_in_every_world() {
+    let mut headless = Headless::new(&randomised()).unwrap();
+    let failed: Vec<_> = (0..50).map(|seed| headless.run(seed).unwrap()).filter(|report| !report.success).collect();
+    println!("{} of 50", 50 - failed.len());
+    assert!(failed.len() <= 2, "{failed:?}");
+}
+
 /// Settings for generating a few episodes of Move-T without pictures.
 fn settings(loaded: &Loaded, options: &RunOptions) -> Settings {
     Settings {
@@ -621,6 +692,7 @@ fn settings(loaded: &Loaded, options: &RunOptions) -> Settings {
         wider: 0.1,
         speed: 1.0,
         limit_s: 15.0,
+        worlds_differ: loaded.worlds.ranges(&loaded.scene.scene).is_some(),
         world: world_hash(loaded, options),
         etude: String::new(),
     }
@@ -666,6 +738,35 @@ fn looking_ahead_leaves_no_trace_and_tells_what_will_happen() {
         let apart = apart / action.len() as f32;
         assert!(if noise == 0.0 { apart < 0.1 } else { apart > 0.4 }, "noise {noise}: {apart} degrees");
     }
+}
+
+#[test]
+fn generated_episodes_happen_in_drawn_worlds_and_tell_them() {
+    let options = RunOptions { operator: Operator::Outside, ..randomised() };
+    let loaded = loaded(&options);
+    let settings = Settings { noise_rad: vec![0.0], ..settings(&loaded, &options) };
+    let mut maker = Maker::new(&loaded, &options, Arc::new(settings)).unwrap();
+    let mut done = 0;
+    for seed in 7..11 {
+        let attempt = maker.attempt(seed, true).unwrap();
+        done += usize::from(attempt.success);
+        let episode = attempt.episode.unwrap();
+        let numbers = |key: &str| &episode.columns.iter().find(|column| column.0 == key).unwrap().1;
+        let etude::dataset::bulk::Numbers::Text(told) = numbers("etude.world") else { panic!("it holds no texts") };
+        assert!(told[1..].iter().all(String::is_empty));
+        let world = etude::world::DrawnWorld::from_json(&told[0]).unwrap();
+        assert!(world.zeros.unwrap().iter().any(|ticks| *ticks != 0) && world.mass.is_some());
+        // All of these are counted from the same zeros, and what was foretold is what happened.
+        let (action, sent) = (floats(numbers("action")), floats(numbers(column::SENT)));
+        let apart: f32 = action.iter().zip(sent).map(|(a, b)| (a - b).abs()).sum();
+        assert!(apart / (action.len() as f32) < 0.1, "seed {seed}: {apart}");
+        let (chunk, rows) = (floats(numbers(column::CHUNK)), action.len() / 6);
+        for row in 0..rows - 3 {
+            assert_eq!(chunk[row * 18..][..18], action[row * 6..][..18], "seed {seed}, row {row}");
+        }
+        assert_eq!(floats(numbers(column::LABELS)).len() % rows, 0);
+    }
+    assert!(done >= 3, "{done} of 4");
 }
 
 /// Every file of a dataset with its content, without what is private to this program.

@@ -111,6 +111,8 @@ fn placeless(name: &str) -> CameraConfig {
         vertical_fov_deg: 45.0,
         width: SIZE.0,
         height: SIZE.1,
+        lens: None,
+        sensor: None,
     }
 }
 

@@ -12,6 +12,7 @@ pub use live::spawn_cameras;
 use crate::config::CameraConfig;
 use crate::control::{Control, ControlSystems, Look};
 use crate::robot::PoseLinks;
+use crate::world::ActiveScene;
 use bevy::prelude::*;
 use std::time::Instant;
 
@@ -91,6 +92,10 @@ pub fn plugin(app: &mut App) {
     app.init_resource::<live::RealCameras>();
     app.add_systems(
         Control,
+        follow_scene.in_set(ControlSystems::Sense).before(studio::draw_cameras).before(live::take_pictures),
+    );
+    app.add_systems(
+        Control,
         (
             studio::draw_cameras.after(PoseLinks).run_if(|in_use: Res<CamerasInUse>, watched: Res<CamerasWatched>| {
                 *in_use != CamerasInUse::None || watched.0
@@ -100,4 +105,18 @@ pub fn plugin(app: &mut App) {
             .in_set(ControlSystems::Sense),
     );
     app.add_systems(Look, studio::draw_cameras.after(PoseLinks));
+}
+
+/// Cameras are set up as the scene has them, in each episode anew; their size may have been chosen by who looks.
+fn follow_scene(scene: Res<ActiveScene>, mut sensors: Query<&mut CameraSensor>) {
+    if !scene.is_changed() {
+        return;
+    }
+    for mut sensor in &mut sensors {
+        let Some(config) = scene.scene.cameras.iter().find(|camera| camera.name == sensor.config.name) else {
+            continue;
+        };
+        let (width, height) = (sensor.config.width, sensor.config.height);
+        sensor.config = CameraConfig { width, height, ..config.clone() };
+    }
 }

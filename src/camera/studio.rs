@@ -2,11 +2,12 @@
 
 use super::live::LiveCamera;
 use super::raster::{
-    CameraModel, Instance, Outline, Pose, RasterError, RasterMesh, RasterScene, Renderer, TableTop, linear_from_srgb8,
+    Backdrop, CameraModel, Instance, LensDistortion, Outline, Pose, RasterError, RasterMesh, RasterScene, Renderer,
+    SensorModel, TablePattern, TableTop, blur, linear_from_srgb8,
 };
 use super::{CameraFrame, CameraSensor, CamerasInUse, CamerasWatched};
 use crate::arm::{ArmModel, ShapeKind, TriMesh};
-use crate::config::{CameraConfig, CameraMount, MarkShape, PropShape, Scene, TeeSize};
+use crate::config::{CameraConfig, CameraMount, Colour, MarkShape, PropShape, Scene, SurfacePattern, TeeSize};
 use crate::episode::Episode;
 use crate::robot::{Arm, WorldPose};
 use crate::world::{ActiveScene, PropBody};
@@ -21,6 +22,8 @@ type WorldPoseValue = bevy_rapier3d::rapier::math::Pose;
 const CREASE_RAD: f32 = 0.61;
 /// Segments around a ball or a cylinder.
 const SEGMENTS: u32 = 24;
+/// How much darker the second colour of a table's pattern is, unless its scene says.
+const PATTERN_DEPTH: f32 = 0.20;
 
 /// The scene as the rasteriser wants it, with the buffers of the cameras.
 #[derive(Default)]
@@ -31,6 +34,10 @@ pub(super) struct Studio {
     renderer: Renderer,
     /// For each instance, the entity that carries it and its pose there.
     parts: Vec<(Entity, Pose)>,
+    /// Meshes made so far, by what they are made of: worlds differ, their shapes seldom do.
+    meshes: BTreeMap<String, Arc<RasterMesh>>,
+    /// Room for blurring a picture.
+    scratch: Vec<u8>,
 }
 
 /// Draws the cameras in use. A camera that cannot be drawn is reported once and left without a picture.
@@ -65,7 +72,8 @@ pub(super) fn draw_cameras(
         (frame.width, frame.height, frame.tick) = (config.width, config.height, episode.tick);
         let drawn =
             camera_model(config, &mount).and_then(|camera| studio.renderer.draw(sensor.index, &camera, &mut frame.rgb));
-        if let Err(error) = drawn {
+        let sensed = drawn.and_then(|()| sense(config, episode.tick, &mut studio.scratch, &mut frame.rgb));
+        if let Err(error) = sensed {
             frame.rgb.clear();
             problem = problem.or(Some(format!("camera {}: {error}", config.name)));
         }
@@ -85,9 +93,18 @@ fn camera_model(config: &CameraConfig, world_from_mount: &Pose) -> Result<Camera
         width: config.width as usize,
         height: config.height as usize,
         vertical_fov_rad: config.vertical_fov_deg.to_radians(),
-        distortion: None,
+        distortion: config.lens.map(|lens| LensDistortion { k1: lens.k1, k2: lens.k2 }),
         world_from_camera: world_from_mount.then(&mount_from_camera),
     })
+}
+
+/// What the image sensor makes of a clean picture.
+fn sense(config: &CameraConfig, tick: u64, scratch: &mut Vec<u8>, rgb: &mut [u8]) -> Result<(), RasterError> {
+    let Some(sensor) = &config.sensor else { return Ok(()) };
+    blur(sensor.blur_px, config.width as usize, scratch, rgb)?;
+    let (red, green, blue) = sensor.white_balance;
+    let (exposure, noise_sigma, seed) = (sensor.exposure, sensor.noise, sensor.seed);
+    SensorModel { exposure, white_balance: [red, green, blue], noise_sigma, seed }.apply(tick, rgb)
 }
 
 impl Studio {
@@ -97,22 +114,38 @@ impl Studio {
         arms: &Query<&Arm>,
         props: &Query<(Entity, &PropBody)>,
     ) -> Result<(), String> {
-        *self = Self { built_for: Some(scene.clone()), ..Self::default() };
+        self.built_for = Some(scene.clone());
+        self.scene = RasterScene::default();
+        self.parts.clear();
         self.furnish(scene);
         for arm in arms {
-            let mut loaded = BTreeMap::new();
             for (link, entity) in arm.links.iter().enumerate() {
-                self.add_link(&arm.model, link, *entity, &mut loaded)?;
+                self.add_link(scene, &arm.model, link, *entity)?;
             }
         }
         let mut props: Vec<_> = props.iter().collect();
         props.sort_by_key(|(_, prop)| prop.index);
         for (entity, prop) in props {
-            let mesh = prop_mesh(&prop.spec.shape).map_err(|error| format!("prop {}: {error}", prop.spec.name))?;
-            let mesh = self.scene.add_mesh(mesh);
+            let shape = &prop.spec.shape;
+            let mesh = self.mesh(format!("{shape:?}"), || prop_mesh(shape).map_err(|error| error.to_string()));
+            let mesh = self.scene.add_mesh(mesh.map_err(|error| format!("prop {}: {error}", prop.spec.name))?);
             self.add_part(mesh, entity, Pose::IDENTITY, linear(prop.spec.colour));
         }
         Ok(())
+    }
+
+    /// The mesh called `key`, made the first time it is asked for.
+    fn mesh(
+        &mut self,
+        key: String,
+        make: impl FnOnce() -> Result<RasterMesh, String>,
+    ) -> Result<Arc<RasterMesh>, String> {
+        if let Some(mesh) = self.meshes.get(&key) {
+            return Ok(mesh.clone());
+        }
+        let mesh = Arc::new(make()?);
+        self.meshes.insert(key, mesh.clone());
+        Ok(mesh)
     }
 
     /// Light, table and marks.
@@ -123,13 +156,30 @@ impl Studio {
         light.sun *= scene.light.sun;
         light.sky *= scene.light.sky;
         light.bounce *= scene.light.sky;
+        if let Some((red, green, blue)) = scene.light.tint {
+            light.sun *= Vec3::new(red, green, blue);
+        }
+        if let Some(backdrop) = &scene.backdrop {
+            let (horizon, zenith, floor) = (linear(backdrop.horizon), linear(backdrop.zenith), linear(backdrop.floor));
+            self.scene.backdrop = Backdrop { horizon, zenith, floor, ..Backdrop::default() };
+        }
         let table = &scene.table;
         let colour = linear(table.colour);
+        let depth = table.pattern_depth.unwrap_or(PATTERN_DEPTH);
+        let nominal = TableTop::default();
         self.scene.table = Some(TableTop {
             centre_m: Vec2::new(table.centre_m.0 as f32, table.centre_m.1 as f32),
             half_size_m: Vec2::new(0.5 * table.size_m.0 as f32, 0.5 * table.size_m.1 as f32),
-            colours: [colour, colour * 0.80],
-            ..TableTop::default()
+            colours: [colour, colour * (1.0 - depth)],
+            pattern: match table.pattern {
+                None => nominal.pattern,
+                Some(SurfacePattern::Plain) => TablePattern::Plain,
+                Some(SurfacePattern::Wood) => TablePattern::Wood,
+                Some(SurfacePattern::Mottled) => TablePattern::Mottled,
+                Some(SurfacePattern::Checker(side_m)) => TablePattern::Checker(side_m),
+            },
+            seed: table.pattern_seed.unwrap_or(nominal.seed),
+            ..nominal
         });
         for mark in &scene.marks {
             let (sin, cos) = mark.pose.yaw_rad().sin_cos();
@@ -160,27 +210,16 @@ impl Studio {
     }
 
     /// Adds what is seen of a link; each mesh file is read once.
-    fn add_link(
-        &mut self,
-        model: &ArmModel,
-        link: usize,
-        entity: Entity,
-        loaded: &mut BTreeMap<String, usize>,
-    ) -> Result<(), String> {
+    fn add_link(&mut self, scene: &Scene, model: &ArmModel, link: usize, entity: Entity) -> Result<(), String> {
+        let is_jaw = model.joints[model.gripper_joint()].link == link;
         for visual in &model.links[link].visuals {
-            let key = format!("{:?}", visual.kind);
-            let mesh = match loaded.get(&key) {
-                Some(mesh) => *mesh,
-                None => {
-                    let mesh = visual_mesh(&visual.kind)
-                        .map_err(|error| format!("link {}: {error}", model.links[link].name))?;
-                    *loaded.entry(key).or_insert(self.scene.add_mesh(mesh))
-                }
-            };
+            let mesh = self.mesh(format!("{:?}", visual.kind), || visual_mesh(&visual.kind));
+            let mesh = self.scene.add_mesh(mesh.map_err(|error| format!("link {}: {error}", model.links[link].name))?);
             let pose = &visual.link_from_shape;
             let pose = Pose::new(pose.rotation.as_quat(), pose.translation.as_vec3());
             let [r, g, b, _] = visual.colour_srgba;
-            self.add_part(mesh, entity, pose, linear((r, g, b)));
+            let colour = scene.arm_colours.map_or((r, g, b), |colours| colours.paint((r, g, b), is_jaw));
+            self.add_part(mesh, entity, pose, linear(colour));
             if let Some(part) = self.scene.instances.last_mut() {
                 part.is_static = model.chain_to(link).is_empty();
             }
@@ -209,7 +248,7 @@ fn of(pose: &WorldPoseValue) -> Pose {
 }
 
 /// Linear light of an sRGB colour.
-fn linear((r, g, b): (f32, f32, f32)) -> Vec3 {
+fn linear((r, g, b): Colour) -> Vec3 {
     let byte = |value: f32| (value.clamp(0.0, 1.0) * 255.0).round() as u8;
     Vec3::from_array(linear_from_srgb8([byte(r), byte(g), byte(b)]))
 }

@@ -94,6 +94,8 @@ pub(super) enum DatasetVerb {
         #[arg(long)]
         forget: bool,
     },
+    /// Draw simulated episodes again in other looks: light, colours, textures, cameras, joint zeros.
+    Redraw(super::redraw::RedrawArgs),
     /// Rows as CSV, or an episode's pictures on one sheet.
     Export(ExportArgs),
 }
@@ -139,6 +141,13 @@ pub(super) struct ExportArgs {
 /// A list of episodes: `3,7-9`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Episodes(Vec<usize>);
+
+impl Episodes {
+    /// The numbers in the order in which they were given.
+    pub(super) fn numbers(&self) -> &[usize] {
+        &self.0
+    }
+}
 
 impl FromStr for Episodes {
     type Err = String;
@@ -238,6 +247,7 @@ pub(super) fn run(verb: &DatasetVerb) -> Result<(), CliError> {
             let now = open(dataset)?;
             say(format!("{}: took back \"{name}\"; it has {}", dataset.display(), size(&now)))
         }
+        DatasetVerb::Redraw(args) => super::redraw::redraw(args),
         DatasetVerb::Export(args) => export(args),
     }
 }

@@ -223,6 +223,7 @@ fn settings(args: &GenerateArgs, loaded: &Loaded, options: &crate::app::RunOptio
             Some(_) => 4.0 * LIMIT_S,
             None => LIMIT_S / speed.clamp(0.05, 1.0),
         }),
+        worlds_differ: loaded.worlds.ranges(scene).is_some(),
         world: generate::world_hash(loaded, options),
         etude: env!("CARGO_PKG_VERSION").into(),
     })

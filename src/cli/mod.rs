@@ -24,6 +24,7 @@ mod recipe;
 mod record;
 #[cfg(unix)]
 mod record_live;
+mod redraw;
 mod replay;
 mod rollout;
 mod run;
@@ -44,6 +45,7 @@ use crate::camera::real::NamedSource;
 use crate::config::Scene;
 use crate::operator::Operator;
 use crate::task::expert::{Expert, ExpertSpeed};
+use crate::world::RandomiseChoice;
 use bevy::log::{Level, LogPlugin};
 use bevy::prelude::App;
 use clap::{Args, Parser, Subcommand};
@@ -149,6 +151,10 @@ struct WorldArgs {
     /// Name of the real arm's calibration, if it is not known from this computer.
     #[arg(long, value_name = "NAME", requires = "arm_port")]
     arm_id: Option<String>,
+    /// How worlds differ from episode to episode: all, none, looks, a list of groups such as light,camera,mass, or a .ron
+    /// file with ranges; without it as the scene's own randomise section says.
+    #[arg(long, value_name = "GROUPS")]
+    randomise: Option<RandomiseChoice>,
     /// A real camera, or what stands in for one, in place of the simulated one of that name: front=ID of `etude cameras`,
     /// front=folder:PATH@30, front=file:PATH. With a real arm the cameras bound by `etude cameras bind` are there anyway.
     #[arg(long = "camera", value_name = "NAME=SOURCE")]
@@ -171,6 +177,11 @@ const PACE: f64 = 0.5;
 impl WorldArgs {
     fn options(&self, operator: Operator) -> Result<RunOptions, CliError> {
         let real = self.set_up.arm == "real";
+        if self.is_real() && self.randomise.as_ref().is_some_and(|choice| *choice != RandomiseChoice::Off) {
+            return Err(CliError::Usage(
+                "--randomise: the world of a real arm is what it is; leave the option out".into(),
+            ));
+        }
         let speed = self.speed.unwrap_or(PACE);
         if !(speed.is_finite() && (0.05..=3.0).contains(&speed)) {
             return Err(CliError::Usage(format!("--speed {speed}: give a number from 0.05 to 3")));
@@ -193,6 +204,7 @@ impl WorldArgs {
             multi_threaded: false,
             operator,
             backend: backend(self.arm_port.as_deref(), self.arm_id.as_deref(), real)?,
+            randomise: self.randomise.clone().unwrap_or_default(),
             cameras: self.cameras()?,
         })
     }
@@ -293,6 +305,9 @@ pub enum CliError {
     /// An episode could not be replayed.
     #[error(transparent)]
     Replay(#[from] crate::replay::ReplayError),
+    /// An episode could not be redrawn.
+    #[error(transparent)]
+    Redraw(#[from] crate::redraw::RedrawError),
     /// A table of poses was refused.
     #[error("{file}: {problem}; {remedy}")]
     Poses {

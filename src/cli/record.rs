@@ -9,6 +9,7 @@ use crate::episode::EpisodePhase;
 use crate::headless::{EpisodeReport, Headless};
 use crate::operator::Operator;
 use crate::record::{self, CameraWish, Keep, RecordOptions, Recorder, SEEDS_END};
+use crate::world::Randomiser;
 use bevy::prelude::Mut;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -69,6 +70,10 @@ pub(super) struct RecordArgs {
     /// Seed of the first episode; the next ones count up from it, also when a dataset is continued.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..SEEDS_END))]
     pub(super) seed: u64,
+    /// In how many looks each episode is recorded: the same things happen in all, but light, colours, cameras and joint zeros
+    /// differ as --randomise says. Each look counts as an episode.
+    #[arg(long, default_value_t = 1, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(super) looks: u32,
     /// Cameras to record, by their names in the scene, "none" for none; without it those the dataset has, in a new one
     /// the real ones if there are any, else overview,wrist.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
@@ -126,6 +131,8 @@ pub(super) fn parse_size(text: &str) -> Result<(u32, u32), String> {
 #[derive(Serialize)]
 struct Line<'a> {
     seed: Option<u64>,
+    /// Which look of that seed.
+    look: u32,
     /// Its number in the dataset; `None` if it was not kept.
     episode: Option<usize>,
     success: bool,
@@ -156,8 +163,8 @@ struct Summary {
 /// What waits to be told, in the order in which it happened.
 enum Attempt {
     /// It is being saved.
-    Kept(EpisodeReport),
-    NotKept(EpisodeReport),
+    Kept(EpisodeReport, u32),
+    NotKept(EpisodeReport, u32),
     /// A cut episode of an earlier session is being saved.
     Recovered,
 }
@@ -198,6 +205,13 @@ impl RecordArgs {
 pub(super) fn record(args: &RecordArgs, verbose: u8) -> Result<(), CliError> {
     let is_human = args.operator == OperatorArg::Human || args.leader.is_some();
     if is_human || args.realtime {
+        if args.looks > 1 {
+            return Err(CliError::Usage(
+                "--looks: an episode happens once before a person; record it, then draw more looks of it with `etude dataset \
+                 redraw`"
+                    .into(),
+            ));
+        }
         let operator = if is_human { Operator::Human } else { Operator::Scripted };
         if args.no_window || args.realtime {
             start_logging(verbose);
@@ -214,6 +228,7 @@ pub(super) fn record(args: &RecordArgs, verbose: u8) -> Result<(), CliError> {
     if args.world.is_real() {
         super::terminal_keys::add_stop_keys(&mut headless.app);
     }
+    check_looks(args, &headless)?;
     let scene = headless.scene();
     args.world.check_expert(&scene, "")?;
     let keep = match args.keep {
@@ -227,6 +242,20 @@ pub(super) fn record(args: &RecordArgs, verbose: u8) -> Result<(), CliError> {
     let mut session = Session { args, headless, bar, untold: VecDeque::new(), recorded: 0, dropped: 0, ticks: 0 };
     session.settle_cut_episodes()?;
     session.run()
+}
+
+/// Several looks of a world that has one would be the same episode several times.
+fn check_looks(args: &RecordArgs, headless: &Headless) -> Result<(), CliError> {
+    let world = headless.app.world();
+    let ranges = world.resource::<Randomiser>().worlds.ranges(&headless.scene());
+    let differs = ranges.is_some_and(|ranges| ranges.groups().iter().any(|group| group.is_look()));
+    if args.looks > 1 && !differs {
+        return Err(CliError::Usage(format!(
+            "--looks {}: all would be the same; say with --randomise what may differ, such as looks or all",
+            args.looks
+        )));
+    }
+    Ok(())
 }
 
 /// The cameras asked for; what is left open follows the dataset that is continued.
@@ -308,9 +337,15 @@ impl Session<'_> {
     fn run(mut self) -> Result<(), CliError> {
         let before = dataset::open(&self.args.out)?;
         let had = before.episodes().len() as u64;
-        let known = record::seeds(&before)?.into_iter().flatten().filter(|seed| *seed >= self.args.seed).max();
+        let seeds = record::seeds(&before)?;
         drop(before);
-        let mut seed = known.map_or(self.args.seed, |seed| seed + 1);
+        let known = seeds.iter().copied().flatten().filter(|seed| *seed >= self.args.seed).max();
+        let looks_done = seeds.iter().filter(|seed| seed.is_some() && **seed == known).count() as u32;
+        let (mut seed, mut look) = match known {
+            None => (self.args.seed, 0),
+            Some(seed) if looks_done < self.args.looks => (seed, looks_done),
+            Some(seed) => (seed + 1, 0),
+        };
         if had >= self.args.episodes {
             eprintln!(
                 "etude: {} has {} already; to add to them, give a larger --episodes",
@@ -328,7 +363,7 @@ impl Session<'_> {
             if seed >= SEEDS_END {
                 return Err(CliError::Usage("--seed: there are no more seeds; give a smaller one".into()));
             }
-            let kept = self.attempt(seed)?;
+            let kept = self.attempt(seed, look)?;
             failures = if kept { 0 } else { failures + 1 };
             if failures >= MOST_FAILURES {
                 let events = self.recorder().flush();
@@ -338,7 +373,8 @@ impl Session<'_> {
                      with `etude practise --watch --seed {seed}`, or record failures too with --keep all"
                 )));
             }
-            seed += 1;
+            // What failed in one look would fail in all.
+            (seed, look) = if kept && look + 1 < self.args.looks { (seed, look + 1) } else { (seed + 1, 0) };
         }
         let events = self.recorder().flush();
         self.report(events)?;
@@ -376,7 +412,8 @@ impl Session<'_> {
     }
 
     /// Makes one attempt; whether it was kept.
-    fn attempt(&mut self, seed: u64) -> Result<bool, CliError> {
+    fn attempt(&mut self, seed: u64, look: u32) -> Result<bool, CliError> {
+        self.headless.app.world_mut().resource_mut::<Randomiser>().look = look;
         self.headless.start(seed)?;
         loop {
             self.ticks += 1;
@@ -400,10 +437,10 @@ impl Session<'_> {
         let kept = report.success || (self.args.keep == KeepArg::All && !report.end.starts_with("diverged"));
         if kept {
             self.recorded += 1;
-            self.untold.push_back(Attempt::Kept(report));
+            self.untold.push_back(Attempt::Kept(report, look));
         } else {
             self.dropped += 1;
-            self.untold.push_back(Attempt::NotKept(report));
+            self.untold.push_back(Attempt::NotKept(report, look));
         }
         let events = self.recorder().events();
         self.report(events)?;
@@ -423,7 +460,9 @@ impl Session<'_> {
             };
             self.bar.inc(1);
             match attempt {
-                Some(Attempt::Kept(report) | Attempt::NotKept(report)) => self.tell(&report, Some(&saved))?,
+                Some(Attempt::Kept(report, look) | Attempt::NotKept(report, look)) => {
+                    self.tell(&report, look, Some(&saved))?;
+                }
                 Some(Attempt::Recovered) | None => eprintln!("etude: recovered a cut episode as {}", saved.report),
             }
             self.tell_not_kept()?;
@@ -433,17 +472,19 @@ impl Session<'_> {
 
     /// Tells of attempts that were not kept, as far as nothing before them is still being saved.
     fn tell_not_kept(&mut self) -> Result<(), CliError> {
-        while let Some(Attempt::NotKept(report)) = self.untold.pop_front_if(|next| matches!(next, Attempt::NotKept(_)))
+        while let Some(Attempt::NotKept(report, look)) =
+            self.untold.pop_front_if(|next| matches!(next, Attempt::NotKept(..)))
         {
-            self.tell(&report, None)?;
+            self.tell(&report, look, None)?;
         }
         Ok(())
     }
 
-    fn tell(&self, report: &EpisodeReport, saved: Option<&Saved>) -> Result<(), CliError> {
+    fn tell(&self, report: &EpisodeReport, look: u32, saved: Option<&Saved>) -> Result<(), CliError> {
         let findings = saved.map_or(&[][..], |saved| &saved.report.findings);
         let line = Line {
             seed: Some(report.seed),
+            look,
             episode: saved.map(|saved| saved.episode),
             success: report.success,
             score: report.score,
@@ -461,6 +502,9 @@ impl Session<'_> {
             "{place}  seed {:>6}  {verdict:<6}  score {:.3}  {:>5.1} s  {:>4} rows",
             report.seed, report.score, report.seconds, line.rows
         );
+        if self.args.looks > 1 {
+            text += &format!("  look {look}");
+        }
         if !report.success {
             text += &format!("  ({})", report.end);
         }

@@ -10,11 +10,12 @@ use crate::operator::Operator;
 use crate::replay::{self, Player, Recording, ReplayReport, ReplayStart, check_joints, replay as play};
 use crate::robot::Arm;
 use crate::window::{self, WindowOptions};
-use crate::world::may_ask;
+use crate::world::{RandomiseChoice, Randomiser, Worlds, may_ask};
 use bevy::prelude::App;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Options of `etude replay`.
 #[derive(Args, Debug)]
@@ -88,6 +89,7 @@ pub(super) fn replay(args: &ReplayArgs, verbose: u8) -> Result<(), CliError> {
         physics: or_noted(&args.physics, "physics").unwrap_or(defaults.physics),
         control_hz: dataset.info().fps,
         operator: Operator::Replay,
+        randomise: RandomiseChoice::Off,
         backend: super::backend(args.arm_port.as_deref(), args.arm_id.as_deref(), real)?,
         ..RunOptions::default()
     };
@@ -141,7 +143,10 @@ fn in_window(
     let units = JointUnits::new(&loaded.model);
     check_joints(dataset, &units)?;
     let glides = args.seed.is_some() || options.backend != Backend::Sim;
-    let player = Player::new(recording, &units, glides);
+    // A real arm is what it is; its zeros are where they should be.
+    let seen = recording.world.clone().filter(|_| options.backend == Backend::Sim).unwrap_or_default();
+    let shift_rad = replay::zero_shift_rad(recording, &seen, units.names().len(), loaded.servo.ticks_per_turn);
+    let player = Player::new(recording, &units, &shift_rad, glides);
     let window_options = WindowOptions {
         run: options.clone(),
         seed: args.seed.or(recording.seed).unwrap_or(0),
@@ -152,6 +157,7 @@ fn in_window(
     };
     let opened = window::open_extended(&loaded, &window_options, |app: &mut App| {
         app.insert_resource(player);
+        app.insert_resource(Randomiser { worlds: Worlds::Given(Arc::new(seen)), look: 0 });
         app.add_plugins(replay::plugin);
         Ok::<(), CliError>(())
     });
@@ -159,7 +165,7 @@ fn in_window(
 }
 
 /// The shipped scene whose instruction is the episode's task.
-fn scene_of(dataset: &Dataset, episode: usize) -> Result<String, CliError> {
+pub(super) fn scene_of(dataset: &Dataset, episode: usize) -> Result<String, CliError> {
     let tasks = &dataset.episode(episode)?.tasks;
     let names = config::names_in(&config::home().map_err(AppError::from)?.join("scenes"));
     for name in &names {

@@ -23,6 +23,38 @@ pub struct CameraConfig {
     pub width: u32,
     /// Height of the picture, pixels.
     pub height: u32,
+    /// Its lens; without it an ideal one.
+    #[serde(default)]
+    pub lens: Option<LensConfig>,
+    /// Its image sensor; without it an ideal one.
+    #[serde(default)]
+    pub sensor: Option<SensorConfig>,
+}
+
+/// Radial distortion as OpenCV counts it: a ray at radius r, in focal lengths, is seen at `r * (1 + k1 r^2 + k2 r^4)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LensConfig {
+    /// Quadratic coefficient; barrel distortion is negative.
+    pub k1: f32,
+    /// Quartic coefficient.
+    pub k2: f32,
+}
+
+/// What an image sensor does to the light.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SensorConfig {
+    /// Factor on the light, 1 is normal.
+    pub exposure: f32,
+    /// Factor on red, green and blue.
+    pub white_balance: (f32, f32, f32),
+    /// Standard deviation of the noise, byte values.
+    pub noise: f32,
+    /// Blur, pixels (standard deviation).
+    pub blur_px: f32,
+    /// Seed of the noise; with tick and pixel it decides every value.
+    pub seed: u32,
 }
 
 /// What a camera is fixed to.
@@ -55,5 +87,21 @@ impl Validate for CameraConfig {
         problems.range("vertical_fov_deg", f64::from(self.vertical_fov_deg), 2.0, 160.0, "degrees");
         problems.range("width", f64::from(self.width), 8.0, 4096.0, "pixels");
         problems.range("height", f64::from(self.height), 8.0, 4096.0, "pixels");
+        if let Some(lens) = &self.lens {
+            problems.within("lens", |problems| {
+                problems.range("k1", lens.k1.into(), -0.3, 0.3, "");
+                problems.range("k2", lens.k2.into(), -0.1, 0.1, "");
+            });
+        }
+        if let Some(sensor) = &self.sensor {
+            problems.within("sensor", |problems| {
+                problems.range("exposure", sensor.exposure.into(), 0.05, 8.0, "");
+                for gain in [sensor.white_balance.0, sensor.white_balance.1, sensor.white_balance.2] {
+                    problems.range("white_balance", gain.into(), 0.25, 2.0, "");
+                }
+                problems.range("noise", sensor.noise.into(), 0.0, 32.0, "byte values");
+                problems.range("blur_px", sensor.blur_px.into(), 0.0, 0.8, "pixels");
+            });
+        }
     }
 }

@@ -4,13 +4,19 @@
 mod arm;
 mod camera;
 mod physics;
+mod randomise;
 mod scene;
 
 pub use arm::{ArmConfig, ServoProfile};
-pub use camera::{CameraConfig, CameraMount};
+pub use camera::{CameraConfig, CameraMount, LensConfig, SensorConfig};
 pub use physics::PhysicsConfig;
+pub use randomise::{
+    BacklashRange, CameraRange, ColourRange, DistractorRange, FrictionRange, Group, LatencyRange, LensRange,
+    LightRange, MassRange, Randomise, SensorRange, ServoRange, StartRange, TableRange, TextureRange, ZeroRange,
+};
 pub use scene::{
-    Area, ArmStart, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene, Spawn, Table, TaskConfig, TeeSize,
+    Area, ArmColours, ArmStart, BackdropColours, Colour, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene,
+    Spawn, SurfacePattern, Table, TaskConfig, TeeSize,
 };
 
 use serde::de::DeserializeOwned;
@@ -164,6 +170,13 @@ pub fn parse<T: DeserializeOwned + Validate>(text: &str, file: &Path) -> Result<
             remedy,
         }),
     }
+}
+
+/// What is wrong with a value that came from elsewhere than a configuration file, as `key: problem; remedy`; `None` if nothing is.
+pub fn problem_of(value: &impl Validate) -> Option<String> {
+    let mut problems = Problems::default();
+    value.validate(&mut problems);
+    problems.first.map(|(path, problem, remedy)| format!("{}: {problem}; {remedy}", path.join(".")))
 }
 
 /// Line (from 1) where the last key of `path` stands, looking for one part of the path after the other. List items are

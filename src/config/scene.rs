@@ -1,6 +1,6 @@
 //! `scenes/*.ron`: a table top with a task on it. Frame: arm base, z up, the arm reaches along -y.
 
-use super::{CameraConfig, Problems, Validate};
+use super::{CameraConfig, Problems, Randomise, Validate};
 use serde::{Deserialize, Serialize};
 
 /// sRGB colour, each part 0 to 1.
@@ -30,6 +30,15 @@ pub struct Scene {
     pub light: LightConfig,
     /// Cameras.
     pub cameras: Vec<CameraConfig>,
+    /// Colours of the arm that replace its URDF's.
+    #[serde(default)]
+    pub arm_colours: Option<ArmColours>,
+    /// What cameras see behind the table.
+    #[serde(default)]
+    pub backdrop: Option<BackdropColours>,
+    /// How episodes differ; without it every episode has this very world.
+    #[serde(default)]
+    pub randomise: Option<Randomise>,
 }
 
 /// What makes an attempt a success.
@@ -117,6 +126,53 @@ pub struct Table {
     pub friction: f64,
     /// Colour.
     pub colour: Colour,
+    /// Fine structure of its top, as cameras see it; without it planks.
+    #[serde(default)]
+    pub pattern: Option<SurfacePattern>,
+    /// How much darker the pattern's second colour is, as a share; without it 0.2.
+    #[serde(default)]
+    pub pattern_depth: Option<f32>,
+    /// Which of many equal patterns.
+    #[serde(default)]
+    pub pattern_seed: Option<u32>,
+}
+
+/// Fine structure of a surface.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum SurfacePattern {
+    /// One colour.
+    Plain,
+    /// Planks with grain.
+    Wood,
+    /// Fine irregular mottling, like linoleum or felt.
+    Mottled,
+    /// Squares with this side, m.
+    Checker(f32),
+}
+
+/// Colours of an arm.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmColours {
+    /// Printed parts.
+    pub printed: Colour,
+    /// The jaw.
+    pub jaw: Colour,
+    /// Servos.
+    pub servos: Colour,
+}
+
+/// Colours of what is behind the table.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackdropColours {
+    /// Straight ahead.
+    pub horizon: Colour,
+    /// Above.
+    pub zenith: Colour,
+    /// Below.
+    pub floor: Colour,
 }
 
 /// An object that can be moved.
@@ -223,6 +279,29 @@ pub struct LightConfig {
     pub sun: f32,
     /// Sky light, 1 is normal.
     pub sky: f32,
+    /// Factor on the sun's red, green and blue.
+    #[serde(default)]
+    pub tint: Option<(f32, f32, f32)>,
+}
+
+impl ArmColours {
+    /// Colour of a part that is `given` in the URDF; what is nearly black there is a servo.
+    pub fn paint(&self, given: Colour, is_jaw: bool) -> Colour {
+        match given.0 + given.1 + given.2 < 0.4 {
+            true => self.servos,
+            false if is_jaw => self.jaw,
+            false => self.printed,
+        }
+    }
+}
+
+impl SurfacePattern {
+    /// Reports a square that is too small to be seen.
+    pub(super) fn check(&self, key: &str, problems: &mut Problems) {
+        if let Self::Checker(side_m) = self {
+            problems.range(key, f64::from(*side_m), 0.002, 1.0, "m");
+        }
+    }
 }
 
 impl Validate for Scene {
@@ -238,6 +317,10 @@ impl Validate for Scene {
             }
             p.range("friction", self.table.friction, 0.0, 3.0, "");
             p.colour("colour", self.table.colour);
+            if let Some(pattern) = &self.table.pattern {
+                pattern.check("pattern", p);
+            }
+            p.range("pattern_depth", f64::from(self.table.pattern_depth.unwrap_or(0.0)), 0.0, 1.0, "");
         });
         problems.within("props", |p| {
             for (index, prop) in self.props.iter().enumerate() {
@@ -277,7 +360,28 @@ impl Validate for Scene {
             }
             p.range("sun", f64::from(self.light.sun), 0.0, 10.0, "");
             p.range("sky", f64::from(self.light.sky), 0.0, 10.0, "");
+            let tint = self.light.tint.unwrap_or((1.0, 1.0, 1.0));
+            for part in [tint.0, tint.1, tint.2] {
+                p.range("tint", f64::from(part), 0.0, 4.0, "");
+            }
         });
+        if let Some(arm) = &self.arm_colours {
+            problems.within("arm_colours", |p| {
+                p.colour("printed", arm.printed);
+                p.colour("jaw", arm.jaw);
+                p.colour("servos", arm.servos);
+            });
+        }
+        if let Some(backdrop) = &self.backdrop {
+            problems.within("backdrop", |p| {
+                p.colour("horizon", backdrop.horizon);
+                p.colour("zenith", backdrop.zenith);
+                p.colour("floor", backdrop.floor);
+            });
+        }
+        if let Some(randomise) = &self.randomise {
+            problems.within("randomise", |p| randomise.validate(p));
+        }
         problems.within("cameras", |p| {
             for (index, camera) in self.cameras.iter().enumerate() {
                 if self.cameras[..index].iter().any(|other| other.name == camera.name) {

@@ -31,6 +31,8 @@ pub enum Numbers {
     I64(Vec<i64>),
     /// Truth values.
     Bool(Vec<bool>),
+    /// Texts.
+    Text(Vec<String>),
 }
 
 /// Encodes the pictures of one camera and one episode in memory. The same pictures give the same bytes, whatever was
@@ -124,6 +126,7 @@ impl WholeEpisode {
                 Numbers::F64(v) => (v.len(), Values::F64(v)),
                 Numbers::I64(v) => (v.len(), Values::I64(v)),
                 Numbers::Bool(v) => (v.len(), Values::Bool(v)),
+                Numbers::Text(v) => (v.len(), Values::Text(v)),
             };
             if count != rows * width {
                 let problem = format!("{count} numbers for {rows} rows of {width}");

@@ -190,6 +190,25 @@ impl Dataset {
         Ok(all)
     }
 
+    /// A column of one text a row. Not kept.
+    ///
+    /// # Errors
+    /// For unknown keys and columns that hold no texts, and for damaged files.
+    pub fn texts(&self, key: &str) -> Result<Vec<String>> {
+        self.feature(key)?;
+        let mut all = Vec::with_capacity(self.len());
+        self.each_part(key, &mut |path, values, range| {
+            let part = match values {
+                Values::Text(texts) => texts.get(range),
+                _ => None,
+            };
+            let part = part.ok_or_else(|| DatasetError::invalid(path, key, "not one text a row", RESTORE))?;
+            all.extend_from_slice(part);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
     /// Reads a column of every file and calls `take` with the rows of each file that belong to episodes.
     fn each_part(
         &self,

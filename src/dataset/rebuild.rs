@@ -286,7 +286,11 @@ impl<'a> Builder<'a> {
         let mut columns = Vec::new();
         let own = |key: &str| DEFAULT_COLUMNS.iter().all(|c| c.0 != key);
         for feature in self.info.features.iter().filter(|f| !f.is_video() && own(&f.key)) {
-            let column = table.get(&feature.key).and_then(|c| slice(c, rows.clone()));
+            let begin = first - part.rows.start;
+            let column = table.get(&feature.key).and_then(|c| match feature.key.as_str() {
+                extra::WORLD => told_first(c, begin, rows.clone()),
+                _ => slice(c, rows.clone()),
+            });
             let damaged = || DatasetError::invalid(&path, &feature.key, "the column is missing or short", RESTORE);
             let mut column = column.ok_or_else(damaged)?;
             if let Some(verdict) = part.verdict {
@@ -479,6 +483,20 @@ fn size_of_column(column: &Column) -> usize {
         Values::Text(v) => v.iter().map(|t| t.len() + 4).sum(),
         Values::Bytes(v) => v.iter().map(|t| t.len() + 4).sum(),
     }
+}
+
+/// Some rows of a column of texts that are told in an episode's first row: that of the whole episode, which is row `begin`,
+/// goes to the first row kept.
+fn told_first(column: &Column, begin: usize, rows: Range<usize>) -> Option<Column> {
+    let told = match &column.values {
+        Values::Text(texts) => texts.get(begin)?.clone(),
+        _ => return None,
+    };
+    let mut column = slice(column, rows)?;
+    if let Values::Text(texts) = &mut column.values {
+        *texts.first_mut()? = told;
+    }
+    Some(column)
 }
 
 /// Writes another verdict into the columns that hold it.

@@ -93,6 +93,8 @@ pub struct RowExtra {
     pub source: Source,
     /// Seed of the simulated episode, below 2^53.
     pub seed: Option<u64>,
+    /// The world it happened in, as one line of JSON; in the first row of an episode whose world was drawn.
+    pub world: Option<String>,
 }
 
 impl RowExtra {
@@ -132,6 +134,7 @@ impl Record {
         }
         bytes.extend_from_slice(&e.seed_code().to_le_bytes());
         bytes.extend([u8::from(e.success), e.source as u8]);
+        bytes.extend_from_slice(e.world.as_deref().unwrap_or_default().as_bytes());
         bytes
     }
 
@@ -140,7 +143,13 @@ impl Record {
         let (clock, rest) = bytes.split_first_chunk::<8>()?;
         let (numbers, flags) = rest.split_at_checked((2 + 5 * joints) * 4)?;
         let (seed, flags) = flags.split_first_chunk::<8>()?;
-        let [success, source] = *flags else { return None };
+        let [success, source, ref world @ ..] = *flags else { return None };
+        // Nothing but a line of JSON may follow.
+        let world = match world {
+            [] => None,
+            [b'{', ..] => Some(String::from_utf8(world.to_vec()).ok()?),
+            _ => return None,
+        };
         let mut floats = numbers.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
         let (late_s, score) = (floats.next()?, floats.next()?);
         let mut list = || floats.by_ref().take(joints).collect::<Vec<_>>();
@@ -155,6 +164,7 @@ impl Record {
             success: success != 0,
             source: Source::from_code(source.into())?,
             seed: u64::try_from(i64::from_le_bytes(*seed)).ok(),
+            world,
         };
         Some(Self { state, action, extra })
     }
@@ -173,6 +183,7 @@ pub(crate) fn is_known(feature: &Feature) -> bool {
         extra::SOURCE,
         extra::OUTCOME,
         extra::SEED,
+        extra::WORLD,
     ];
     let key = feature.key.as_str();
     feature.is_video()
@@ -202,6 +213,7 @@ pub(crate) fn columns(info: &Info, episode: &Episode, task: usize, outcome: Outc
             extra::SOURCE => (whole(&|i| rows[i].extra.source as i64), 1),
             extra::OUTCOME => (whole(&|_| outcome.code()), 1),
             extra::SEED => (whole(&|i| rows[i].extra.seed_code()), 1),
+            extra::WORLD => (Values::Text(rows.iter().map(|r| r.extra.world.clone().unwrap_or_default()).collect()), 1),
             "timestamp" => (Values::F32((0..count).map(|i| timestamp_s(i, info.fps)).collect()), 1),
             "frame_index" => (whole(&|i| i as i64), 1),
             "episode_index" => (whole(&|_| episode.index as i64), 1),
@@ -242,8 +254,11 @@ mod tests {
         let record = Record::new(row, 2);
         assert_eq!(record.extra.current_a, [0.0, 0.0]);
         let bytes = record.to_bytes();
-        assert_eq!(Record::from_bytes(&bytes, 2), Some(record));
+        assert_eq!(Record::from_bytes(&bytes, 2), Some(record.clone()));
         assert_eq!(Record::from_bytes(&bytes[1..], 2), None);
         assert_eq!(Record::from_bytes(&bytes, 3), None);
+        let told = Record { extra: RowExtra { world: Some("{\"look\":1}".into()), ..record.extra.clone() }, ..record };
+        assert_eq!(Record::from_bytes(&told.to_bytes(), 2), Some(told));
+        assert_eq!(Record::from_bytes(&[bytes, vec![b'x']].concat(), 2), None);
     }
 }

@@ -49,6 +49,9 @@ pub mod extra {
     pub const SEED: &str = "etude.seed";
     /// Verdict over the whole episode, the same in each row: 1 success, 0 failure, -1 not judged, int64.
     pub const OUTCOME: &str = "etude.outcome";
+    /// The world the simulated episode happened in, where worlds differ: one line of JSON in its first row, nothing in the
+    /// others, string. Only in datasets that were recorded so.
+    pub const WORLD: &str = "etude.world";
 }
 
 /// One column or camera.
@@ -185,6 +188,19 @@ impl Spec {
             robot_type: Some(self.robot_type.clone()),
             rest: Map::new(),
         })
+    }
+
+    /// As [`Spec::info`], with the column of the episodes' worlds where `world` is set.
+    ///
+    /// # Errors
+    /// As [`Spec::info`].
+    pub(crate) fn info_with(&self, world: bool) -> Result<Info> {
+        let mut info = self.info()?;
+        if world {
+            let before_defaults = info.features.len() - DEFAULT_COLUMNS.len();
+            info.features.insert(before_defaults, Feature::column(extra::WORLD, "string", 1, Value::Null));
+        }
+        Ok(info)
     }
 
     fn video_info(&self, camera: &CameraSpec) -> Value {

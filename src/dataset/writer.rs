@@ -27,13 +27,17 @@ pub struct WriterOptions {
     pub waiting_pictures: usize,
     /// Thresholds of the quality report made at every save.
     pub check: CheckOptions,
+    /// Whether a new dataset tells of every episode in which world it happened, in the column [`extra::WORLD`].
+    ///
+    /// [`extra::WORLD`]: super::schema::extra::WORLD
+    pub world: bool,
     /// Noted about every episode.
     pub note: Note,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { waiting_pictures: 64, check: CheckOptions::default(), note: Note::new() }
+        Self { waiting_pictures: 64, check: CheckOptions::default(), world: false, note: Note::new() }
     }
 }
 
@@ -105,7 +109,7 @@ impl Writer {
     /// dataset differs from `spec`, and the reason when the folder cannot be written.
     pub fn open(root: impl AsRef<Path>, spec: &Spec, options: &WriterOptions) -> Result<Self> {
         let root = root.as_ref().to_path_buf();
-        let info = spec.info()?;
+        let info = spec.info_with(options.world)?;
         let lock = Lock::take(&root)?;
         edit::complete_swap(&root)?;
         commit::roll_forward(&root)?;

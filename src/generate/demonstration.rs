@@ -11,6 +11,7 @@ use crate::dataset::{Dataset, Outcome, schema};
 use crate::headless::Headless;
 use crate::joint_units::JointUnits;
 use crate::operator::Operator;
+use crate::record;
 use crate::replay::{self, Recording};
 use crate::world::{wrap_angle, yaw_rad};
 use bevy_rapier3d::rapier::math::Pose;
@@ -223,10 +224,17 @@ fn labelled(
     let (states, actions) = (dataset.rows(schema::STATE).map_err(told)?, dataset.rows(schema::ACTION).map_err(told)?);
     let labels = dataset.rows(column::LABELS).map_err(told)?;
     let (tool, gripper) = (loaded.model.hand_tool(), loaded.model.gripper_joint());
+    // Where the world was drawn, joints may have been counted from zeros that were off.
+    let worlds = record::worlds(dataset).map_err(told)?;
+    let zeros = worlds.get(episode).and_then(|world| world.as_ref()).map(|world| world.arm()).unwrap_or_default();
+    let true_rad = |row: &[f32]| -> Vec<f64> {
+        let counted = units.to_rad(row).into_iter().enumerate();
+        counted.map(|(joint, q)| q - zeros.zero_rad(joint, loaded.servo.ticks_per_turn)).collect()
+    };
     let moment = |row: usize| {
         let value = |k: usize| f64::from(labels.row(row).get(places[k]).copied().unwrap_or(f32::NAN));
         Moment {
-            hand: Upright::of_hand(&loaded.model, &tool, &units.to_rad(states.row(row))),
+            hand: Upright::of_hand(&loaded.model, &tool, &true_rad(states.row(row))),
             jaw_rad: units.to_rad(actions.row(row)).get(gripper).copied().unwrap_or(0.0),
             object: Upright { at_m: DVec3::new(value(0), value(1), value(2)), yaw_rad: value(4).atan2(value(3)) },
         }
@@ -253,20 +261,16 @@ fn replayed(
     let (tool, gripper) = (arm.tool, arm.model.gripper_joint());
     let units = JointUnits::new(&arm.model);
     let mut moments = Vec::new();
-    let report = replay::replay_watched(
-        &mut headless,
-        &recording,
-        None,
-        || false,
-        |headless, row| {
-            let world = headless.app.world_mut();
-            if let Some(present) = look.present(world, &arm) {
-                let jaw = units.to_rad(&recording.actions[row]).get(gripper).copied().unwrap_or(0.0);
-                let hand = Upright::of_hand(&arm.model, &tool, &present.q_rad);
-                moments.push(Moment { hand, jaw_rad: jaw, object: Upright::of(&present.props[object]) });
-            }
-        },
-    )
+    let report = replay::replay_watched(&mut headless, &recording, None, |headless, row| {
+        let world = headless.app.world_mut();
+        // The arm as it is in this episode.
+        let Some(arm) = look.arm(world) else { return };
+        if let Some(present) = look.present(world, &arm) {
+            let jaw = units.to_rad(&recording.actions[row]).get(gripper).copied().unwrap_or(0.0);
+            let hand = Upright::of_hand(&arm.model, &tool, &present.q_rad);
+            moments.push(Moment { hand, jaw_rad: jaw, object: Upright::of(&present.props[object]) });
+        }
+    })
     .map_err(|error| error.to_string())?;
     if !report.identical {
         return Err("replaying it from its seed goes another way; it was recorded with another scene or physics".into());

@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 /// The state of the simulation between two ticks, as the next Sense will report it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Present {
-    /// Measured joint angles, rad, in encoder ticks.
+    /// True joint angles as far as the encoders tell them, rad: for teachers.
     pub q_rad: Vec<f64>,
+    /// The same as the arm reports them, counted from zeros that may be off, rad, in encoder ticks: for learners.
+    pub reported_rad: Vec<f64>,
     /// Pose of every prop, in the scene's order.
     pub props: Vec<Pose>,
 }
@@ -39,21 +41,22 @@ impl LookAhead {
         self.arms.iter(world).next().cloned()
     }
 
-    /// The present state.
+    /// The present state of `arm`, as it is in this episode.
     pub fn present(&mut self, world: &mut World, arm: &Arm) -> Option<Present> {
-        let q_rad = arm.joints.iter().map(|joint| {
+        let reported_rad = arm.joints.iter().map(|joint| {
             let joint = world.get::<SimJoint>(*joint)?;
-            Some(joint.servo.as_ref()?.quantise(f64::from(joint.angle_rad)))
+            Some(joint.servo.as_ref()?.quantise(f64::from(joint.angle_rad) + joint.zero_rad))
         });
-        let q_rad: Option<Vec<f64>> = q_rad.collect();
+        let reported_rad = reported_rad.collect::<Option<Vec<f64>>>()?;
         let mut props: Vec<(usize, Pose)> =
             self.props.iter(world).map(|(_, prop, state)| (prop.index, state.motion.pose)).collect();
         props.sort_by_key(|prop| prop.0);
-        Some(Present { q_rad: q_rad?, props: props.into_iter().map(|prop| prop.1).collect() })
+        let props = props.into_iter().map(|prop| prop.1).collect();
+        Some(Present { q_rad: arm.true_rad(&reported_rad), reported_rad, props })
     }
 
-    /// What `teacher` would command in this and the next `steps - 1` ticks, rad: `steps` commands, the first of which is
-    /// `now_rad`. The world is as before afterwards, bit for bit.
+    /// What `teacher` would command in this and the next `steps - 1` ticks, as true angles, rad: `steps` commands, the first
+    /// of which is `now_rad`. The world is as before afterwards, bit for bit.
     pub fn roll_out(
         &mut self,
         world: &mut World,
@@ -71,11 +74,12 @@ impl LookAhead {
         let index_of: BTreeMap<Entity, usize> =
             self.props.iter(world).map(|(entity, prop, _)| (entity, prop.index)).collect();
         let mut servos: Vec<Servo> = Vec::new();
-        let (mut joints, mut motion) = (Vec::new(), Vec::new());
+        let (mut joints, mut motion, mut zero_rad) = (Vec::new(), Vec::new(), Vec::new());
         for joint in &arm.joints {
             let sim = world.get::<SimJoint>(*joint)?;
             motion.push((sim.angle_rad, sim.velocity_rad_s));
             servos.push(sim.servo.clone()?);
+            zero_rad.push(sim.zero_rad);
             let last_rad = world.get::<JointTarget>(*joint)?.position_rad;
             joints.push(Limited { state: JointState::default(), command_rad: 0.0, last_rad });
         }
@@ -88,24 +92,28 @@ impl LookAhead {
         let saved = physics.snapshot();
         let mut command = now_rad.to_vec();
         while commands.len() < steps {
-            for (joint, (servo, (angle, velocity))) in joints.iter_mut().zip(servos.iter().zip(&motion)) {
-                joint.state = servo.report(*angle, *velocity);
+            for (joint, ((servo, (angle, velocity)), zero)) in
+                joints.iter_mut().zip(servos.iter().zip(&motion).zip(&zero_rad))
+            {
+                joint.state = servo.report(*angle, *velocity, *zero);
             }
-            for (joint, command) in joints.iter_mut().zip(&command) {
-                joint.command_rad = *command;
+            for (joint, command) in joints.iter_mut().zip(arm.counted_rad(&command)) {
+                joint.command_rad = command;
             }
             let targets = limits.next_targets(arm, rate, stopped, &joints);
-            for ((joint, servo), target) in joints.iter_mut().zip(&mut servos).zip(targets) {
+            for (((joint, servo), target), zero) in joints.iter_mut().zip(&mut servos).zip(targets).zip(&zero_rad) {
                 joint.last_rad = target;
-                servo.command(target);
+                servo.command(target - zero);
             }
             for _ in 0..substeps {
                 physics.set_springs(index, |joint, angle| servos.get(joint).map_or((0.0, 0.0), |s| s.spring(angle)));
                 physics.step();
             }
             motion = physics.joint_motion(index);
-            let angles = motion.iter().zip(&servos);
-            present.q_rad = angles.map(|((angle, _), servo)| servo.quantise(f64::from(*angle))).collect();
+            let angles = motion.iter().zip(&servos).zip(&zero_rad);
+            present.reported_rad =
+                angles.map(|(((angle, _), servo), zero)| servo.quantise(f64::from(*angle) + zero)).collect();
+            present.q_rad = arm.true_rad(&present.reported_rad);
             for prop in 0..physics.members.props.len() {
                 let place = index_of.get(&physics.members.props[prop].entity);
                 if let Some(pose) = place.and_then(|place| present.props.get_mut(*place)) {

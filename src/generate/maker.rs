@@ -21,7 +21,7 @@ use crate::joint_units::JointUnits;
 use crate::record::{CameraWish, set_up_cameras};
 use crate::robot::{Arm, JointCommand, JointTarget};
 use crate::task::expert::{ExpertMemory, ExpertSpeed};
-use crate::world::Order;
+use crate::world::{ActiveScene, EpisodeWorld, Order};
 use bevy::prelude::*;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
@@ -64,7 +64,10 @@ pub struct Attempt {
 pub struct Maker {
     headless: Headless,
     settings: Arc<Settings>,
+    /// As it is in the present episode, like the arm.
     scene: Arc<Scene>,
+    /// Props of the scene's file, which come first.
+    props: usize,
     starts: Starts,
     arm: Arm,
     units: JointUnits,
@@ -109,6 +112,9 @@ pub(super) fn info_of(settings: &Settings, scene: &Scene, model: &ArmModel) -> R
         scalar(extra::SOURCE, "int64"),
         scalar(extra::OUTCOME, "int64"),
     ]);
+    if settings.worlds_differ {
+        info.features.push(scalar(extra::WORLD, "string"));
+    }
     info.features.extend(defaults);
     Ok(info)
 }
@@ -129,7 +135,8 @@ impl Maker {
         let info = info_of(&settings, &scene, &arm.model)?;
         let (starts, units) = (Starts::new(&scene, settings.wider), JointUnits::new(&arm.model));
         let demonstrations = Vec::new();
-        Ok(Self { headless, settings, scene, starts, arm, units, look_ahead, info, demonstrations })
+        let props = scene.props.len();
+        Ok(Self { headless, settings, scene, props, starts, arm, units, look_ahead, info, demonstrations })
     }
 
     /// Lets these demonstrations be carried over, in place of the scripted expert.
@@ -161,6 +168,10 @@ impl Maker {
         self.draw_pictures(false);
         self.headless.app.world_mut().resource_mut::<EpisodeRequests>().start_at = Some(start);
         self.headless.start(seed)?;
+        // The episode's world may differ from the one of the file.
+        let world = self.headless.app.world_mut();
+        self.arm = self.look_ahead.arm(world).ok_or(GenerateError::NoArm)?;
+        self.scene = world.resource::<ActiveScene>().scene.clone();
         let mut teacher = self.teacher(&mut draws)?;
         let mut rows = Rows::new(&settings)?;
         let mut tick = 0u32;
@@ -218,7 +229,8 @@ impl Maker {
             let after = teacher.clone();
             chunk = self.look_ahead.roll_out(world, &self.arm, after, &command, steps).ok_or(GenerateError::NoArm)?;
         }
-        for ((joint, command), offset) in self.arm.joints.iter().zip(&command).zip(noise.next_rad()) {
+        let told = self.arm.counted_rad(&command);
+        for ((joint, command), offset) in self.arm.joints.iter().zip(told).zip(noise.next_rad()) {
             if let Some(mut written) = world.get_mut::<JointCommand>(*joint) {
                 written.position_rad = command + offset;
             }
@@ -231,6 +243,16 @@ impl Maker {
         self.headless.tick();
         self.draw_pictures(false);
         self.add_row(rows, &present, &command, &chunk)
+    }
+
+    /// The episode's drawn world as one line of JSON, told in the first of `rows`.
+    fn world_told(&self, rows: usize) -> Vec<String> {
+        let drawn = &self.headless.app.world().resource::<EpisodeWorld>().0;
+        let mut told = vec![String::new(); rows];
+        if let (Some(first), Some(drawn)) = (told.first_mut(), drawn) {
+            *first = drawn.to_json();
+        }
+        told
     }
 
     fn draw_pictures(&mut self, wanted: bool) {
@@ -265,11 +287,13 @@ impl Maker {
             .collect();
         let clean = within_limits(&self.arm.model, command_rad);
         let view = self.scripted().view(&self.arm, present);
-        rows.add(ACTION, self.units.to_lerobot(&clean));
-        rows.add(STATE, self.units.to_lerobot(&present.q_rad));
+        // What a policy sees and gives is counted from the zeros that the arm has in this episode.
+        let counted = |q_rad: &[f64]| self.units.to_lerobot(&self.arm.counted_rad(q_rad));
+        rows.add(ACTION, counted(&clean));
+        rows.add(STATE, self.units.to_lerobot(&present.reported_rad));
         rows.add(column::SENT, self.units.to_lerobot(&sent));
-        rows.add(column::CHUNK, chunk.iter().flat_map(|step| self.units.to_lerobot(step)));
-        rows.add(column::LABELS, labels::labels(&present.props, view));
+        rows.add(column::CHUNK, chunk.iter().flat_map(|step| counted(step)));
+        rows.add(column::LABELS, labels::labels(&present.props[..self.props.min(present.props.len())], view));
         let episode = self.headless.episode();
         // The tick that was just made is already counted.
         rows.capture_s.push((episode.tick - 1) as f64 / f64::from(self.settings.control_hz));
@@ -325,6 +349,7 @@ impl Rows {
                 extra::SUCCESS => Numbers::Bool(std::mem::take(&mut self.success)),
                 extra::SOURCE => whole(Source::Expert as i64),
                 extra::OUTCOME => whole(outcome.code()),
+                extra::WORLD => Numbers::Text(maker.world_told(rows)),
                 column::SEED => whole(i64::try_from(seed).unwrap_or(-1)),
                 column::NOISE => Numbers::F32(vec![amplitude_rad as f32; rows]),
                 key => match self.floats.remove(key) {

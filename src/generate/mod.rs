@@ -172,7 +172,10 @@ pub struct Settings {
     pub speed: f64,
     /// An attempt has failed after this time, s.
     pub limit_s: f64,
-    /// Hash of scene, arm, servo and physics files: a change of them is another run.
+    /// Whether every episode has a world of its own, told in the column `etude.world`.
+    #[serde(default)]
+    pub worlds_differ: bool,
+    /// Hash of scene, arm, servo and physics files, and of the ranges of worlds: a change of them is another run.
     pub world: String,
     /// Version of this program.
     pub etude: String,
@@ -229,8 +232,14 @@ impl Settings {
 /// Hash of everything loaded that an episode depends on.
 pub fn world_hash(loaded: &Loaded, options: &RunOptions) -> String {
     let text = format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?}",
-        loaded.scene.scene, loaded.arm, loaded.servo, loaded.sim, options.urdf, options.control_hz
+        "{:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        loaded.scene.scene,
+        loaded.arm,
+        loaded.servo,
+        loaded.sim,
+        options.urdf,
+        options.control_hz,
+        loaded.worlds.ranges(&loaded.scene.scene)
     );
     format!("{:016x}", xxh3_64(text.as_bytes()))
 }

@@ -111,7 +111,9 @@ impl ArmLimits {
         let step = arm.config.max_velocity_rad_s.min(speed) * rate.tick_s();
         let encoder_tick = std::f64::consts::TAU / f64::from(arm.servo.ticks_per_turn);
         let whole = |angle: f64, joint: usize| {
-            let (lower, upper) = (arm.model.joints[joint].lower, arm.model.joints[joint].upper);
+            // The limits are where they are, whatever the zero is that angles are counted from.
+            let zero = arm.zero_rad(joint);
+            let (lower, upper) = (arm.model.joints[joint].lower + zero, arm.model.joints[joint].upper + zero);
             let ticks = (angle.clamp(lower, upper) / encoder_tick).round();
             ticks.clamp((lower / encoder_tick).ceil(), (upper / encoder_tick).floor()) * encoder_tick
         };
@@ -140,10 +142,16 @@ impl ArmLimits {
             self.phase = Phase::Following;
         }
         let last: Vec<f64> = joints.iter().map(|joint| joint.last_rad).collect();
-        let held = self.floor.as_ref().filter(|_| !stopped).and_then(|floor| floor.hold_back(&last, &next));
+        // The table is where it is, too.
+        let truly = |told: &[f64]| -> Vec<f64> {
+            told.iter().enumerate().map(|(joint, angle)| angle - arm.zero_rad(joint)).collect()
+        };
+        let floor = self.floor.as_ref().filter(|_| !stopped);
+        let held = floor.and_then(|floor| floor.hold_back(&truly(&last), &truly(&next)));
         self.at_floor = held.is_some();
         if let Some(held) = held {
-            next = held.into_iter().enumerate().map(|(joint, angle)| whole(angle, joint)).collect();
+            next =
+                held.into_iter().enumerate().map(|(joint, angle)| whole(angle + arm.zero_rad(joint), joint)).collect();
         }
         self.stalled = self.stalls.iter().map(|stall| stall.at.is_some()).collect();
         next

@@ -7,7 +7,7 @@ use crate::recording::desk::Desk;
 use crate::rollout::PolicyDriver;
 use crate::scores::{Attempt, Improved, ScoreBook};
 use crate::trace::Trace;
-use crate::world::ActiveScene;
+use crate::world::{ActiveScene, EpisodeWorld};
 use bevy::prelude::*;
 
 /// The book of scores.
@@ -43,6 +43,7 @@ fn conclude(
     driver: Option<Res<PolicyDriver>>,
     session: Res<Session>,
     scene: Option<Res<ActiveScene>>,
+    drawn: Res<EpisodeWorld>,
     trace: Res<Trace>,
     mut book: ResMut<Book>,
     mut latest: ResMut<LatestResult>,
@@ -52,7 +53,9 @@ fn conclude(
         return;
     }
     let mine = *operator == Operator::Human && !session.changed_hands && driver.is_none();
+    // Attempts in worlds that differ cannot be compared.
     let counts = mine
+        && drawn.0.is_none()
         && episode.score.hold_s.is_some()
         && outcome.seconds > 0.0
         && !matches!(outcome.reason, EndReason::Diverged(_));

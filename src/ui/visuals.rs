@@ -32,6 +32,14 @@ const OPACITY: f32 = 0.6;
 #[derive(Component)]
 struct Drawn;
 
+/// The colour of an arm's part as its URDF has it, and whether it belongs to the jaw: what a scene's colours of the arm start
+/// from.
+#[derive(Component, Clone, Copy, Debug)]
+struct Given {
+    srgb: (f32, f32, f32),
+    jaw: bool,
+}
+
 /// Part of the table, its marks and the floor: replaced with the scene.
 #[derive(Component)]
 struct Scenery;
@@ -39,6 +47,7 @@ struct Scenery;
 /// Adds visuals.
 pub fn plugin(app: &mut App) {
     app.add_systems(PreUpdate, (dress_links, dress_props, dress_table, drop_orphans));
+    app.add_systems(PreUpdate, paint_links.after(dress_links));
     app.add_systems(Update, follow.in_set(super::UiSystems::Present));
 }
 
@@ -117,15 +126,28 @@ pub fn dress_link(
     body: Entity,
     look: impl Fn([f32; 4]) -> Look,
 ) {
+    let jaw = model.joints[model.gripper_joint()].link == link;
     for visual in &model.links[link].visuals {
         let Some(mesh) = visual_mesh(visual) else { continue };
+        let [r, g, b, _] = visual.colour_srgba;
         commands.spawn((
+            Given { srgb: (r, g, b), jaw },
             Mesh3d(meshes.add(mesh)),
             shape_transform(visual),
             look(visual.colour_srgba),
             Visibility::default(),
             ChildOf(body),
         ));
+    }
+}
+
+/// The arm follows the colours that the scene gives it.
+fn paint_links(scene: Option<Res<ActiveScene>>, new: Query<(), Added<Given>>, mut links: Query<(&Given, &mut Look)>) {
+    let Some(scene) = scene.filter(|scene| scene.is_changed() || !new.is_empty()) else { return };
+    for (given, mut look) in links.iter_mut().filter(|(_, look)| !look.ghost) {
+        let paint = scene.scene.arm_colours.map_or(given.srgb, |colours| colours.paint(given.srgb, given.jaw));
+        let next = Look { colour: colour(paint), ..*look };
+        look.set_if_neq(next);
     }
 }
 

@@ -1,9 +1,17 @@
 //! The table top: props and where an episode starts.
 
+mod draw;
+mod drawn;
 mod order;
+mod randomiser;
 mod spawn;
 
+pub use draw::{DrawFor, draw_world};
+pub use drawn::{
+    Distractor, DrawnCamera, DrawnColours, DrawnFriction, DrawnLight, DrawnTable, DrawnTexture, DrawnWorld,
+};
 pub use order::{Order, Wish, may_ask};
+pub use randomiser::{EpisodeWorld, RandomiseChoice, Randomiser, Worlds, set_up_world};
 pub use spawn::{SpawnError, Start, outward_tilt_rad, pan_axis_m, sample_start};
 
 use crate::backend::sim::BodyMotion;
@@ -18,8 +26,10 @@ use std::sync::Arc;
 pub struct ActiveScene {
     /// Name it was loaded by.
     pub name: String,
-    /// Its contents.
+    /// Its contents, as they are in the present episode.
     pub scene: Arc<Scene>,
+    /// Its contents as its file has them: the same, unless the episode's world was drawn.
+    pub nominal: Arc<Scene>,
 }
 
 /// An object on the table.

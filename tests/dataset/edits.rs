@@ -226,3 +226,44 @@ fn notes_stay_with_their_episodes() {
     let info = Dataset::open(&merged).unwrap().info().clone();
     assert_eq!((info.tags(5), info.tags(7)), (vec!["x".to_string()], vec!["cut".to_string()]));
 }
+
+#[test]
+fn worlds_are_told_in_the_first_row_and_survive_every_edit() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("a");
+    let options = WriterOptions { waiting_pictures: 1000, world: true, ..Default::default() };
+    let mut writer = Writer::open(&root, &spec(), &options).unwrap();
+    for serial in 0..3 {
+        writer.begin("task").unwrap();
+        for i in 0..6 {
+            let mut row = row(serial, i);
+            // The second episode happened in the scene as it is.
+            row.extra.world = (i == 0 && serial != 1).then(|| format!("{{\"look\":{serial}}}"));
+            writer.push(row).unwrap();
+        }
+        writer.end(Outcome::Success).unwrap();
+    }
+    writer.flush();
+    drop(writer);
+    let told = |root: &Path| {
+        let dataset = Dataset::open(root).unwrap();
+        let texts = dataset.texts(extra::WORLD).unwrap();
+        let firsts: Vec<usize> = dataset.episodes().iter().map(|episode| episode.from).collect();
+        assert!(texts.iter().enumerate().all(|(row, text)| text.is_empty() || firsts.contains(&row)), "{texts:?}");
+        firsts.into_iter().map(|row| texts[row].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&root), ["{\"look\":0}", "", "{\"look\":2}"]);
+    assert_eq!(etude::record::worlds(&Dataset::open(&root).unwrap()).unwrap()[2].as_ref().unwrap().look, 2);
+    edit::trim(&root, 2, 2..5).unwrap();
+    edit::compact(&root).unwrap();
+    assert_eq!(told(&root), ["{\"look\":0}", "", "{\"look\":2}"]);
+    edit::delete(&root, &[0]).unwrap();
+    assert_eq!(told(&root), ["", "{\"look\":2}"]);
+    edit::undo(&root).unwrap();
+    let merged = dir.path().join("b");
+    edit::merge(&[root.clone(), root.clone()], &merged).unwrap();
+    assert_eq!(told(&merged)[3..], ["{\"look\":0}", "", "{\"look\":2}"]);
+    // Without the column the dataset is another one.
+    let refused = Writer::open(&root, &spec(), &WriterOptions::default()).err().unwrap().to_string();
+    assert!(refused.contains("etude.world"), "{refused}");
+}

@@ -66,6 +66,8 @@ pub struct SimJoint {
     pub angle_rad: f32,
     /// True velocity, rad/s.
     pub velocity_rad_s: f32,
+    /// What the joint reports beyond its true angle, rad: its zero is off by so much.
+    pub zero_rad: f64,
 }
 
 /// Adds the backend.
@@ -85,14 +87,15 @@ pub fn plugin(app: &mut App, settings: SimSettings) {
 fn read_joints(mut joints: Query<(&SimJoint, &mut JointState), With<ArmJoint>>) {
     for (joint, mut state) in &mut joints {
         let Some(servo) = &joint.servo else { continue };
-        *state = servo.report(joint.angle_rad, joint.velocity_rad_s);
+        *state = servo.report(joint.angle_rad, joint.velocity_rad_s, joint.zero_rad);
     }
 }
 
 fn send_targets(mut joints: Query<(&mut SimJoint, &JointTarget), With<ArmJoint>>) {
     for (mut joint, target) in &mut joints {
+        let zero_rad = joint.zero_rad;
         if let Some(servo) = &mut joint.servo {
-            servo.command(target.position_rad);
+            servo.command(target.position_rad - zero_rad);
         }
     }
 }
@@ -165,16 +168,23 @@ pub fn rebuild(
             continue;
         }
         let gripper = arm.model.gripper_joint();
-        let delay_ticks = (arm.config.command_delay_s / tick_s).round() as usize;
+        let delay_ticks = (arm.config.command_delay_s / tick_s).round() as usize + arm.drawn.latency_ticks;
         let start = |index: usize| q_rad.get(index).copied().unwrap_or(0.0);
         let servos: Vec<Servo> = (0..arm.joints.len())
-            .map(|index| Servo::new(&arm.servo, &arm.config, index == gripper, delay_ticks, start(index)))
+            .map(|index| {
+                let mut servo = Servo::new(&arm.servo, &arm.config, index == gripper, delay_ticks, start(index));
+                servo.stiffness_nm_rad *= arm.drawn.stiffness(index) as f32;
+                servo.backlash_rad = arm.drawn.backlash_rad.map_or(servo.backlash_rad, |play_rad| play_rad as f32);
+                servo
+            })
             .collect();
         let Some(shapes) = world.get::<LinkShapes>(entity).cloned() else { continue };
-        bundle.add_arm(entity, &arm.model, &shapes, &servos, q_rad, settings.physics.arm_friction)?;
+        let friction = settings.physics.arm_friction * arm.drawn.friction as f32;
+        bundle.add_arm(entity, &arm.model, &shapes, &servos, q_rad, friction)?;
         for (index, servo) in servos.into_iter().enumerate() {
             if let Some(mut joint) = world.get_mut::<SimJoint>(arm.joints[index]) {
-                *joint = SimJoint { servo: Some(servo), angle_rad: start(index) as f32, velocity_rad_s: 0.0 };
+                let zero_rad = arm.zero_rad(index);
+                *joint = SimJoint { servo: Some(servo), angle_rad: start(index) as f32, velocity_rad_s: 0.0, zero_rad };
             }
         }
     }

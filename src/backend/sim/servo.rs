@@ -72,10 +72,11 @@ impl Servo {
         spring - self.damping_nm_s_rad * velocity_rad_s
     }
 
-    /// What the servo reports of a joint at `angle_rad` that moves at `velocity_rad_s`.
-    pub fn report(&self, angle_rad: f32, velocity_rad_s: f32) -> JointState {
+    /// What the servo reports of a joint at `angle_rad` that moves at `velocity_rad_s`, where it reports `zero_rad` more than
+    /// the true angle.
+    pub fn report(&self, angle_rad: f32, velocity_rad_s: f32, zero_rad: f64) -> JointState {
         JointState {
-            position_rad: self.quantise(f64::from(angle_rad)),
+            position_rad: self.quantise(f64::from(angle_rad) + zero_rad),
             velocity_rad_s: f64::from(velocity_rad_s),
             torque_nm: f64::from(self.torque_nm(angle_rad, velocity_rad_s)),
         }

@@ -7,6 +7,7 @@ use super::scene::{Backdrop, Outline, RasterScene, TableTop};
 use super::sun::LitScene;
 use super::wood::Texture;
 use bevy::math::Vec2;
+use std::sync::Arc;
 
 /// An outline with what is needed to skip it quickly.
 #[derive(Debug, Clone)]
@@ -21,7 +22,7 @@ struct Marking {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ground {
     table: Option<TableTop>,
-    texture: Option<Texture>,
+    texture: Option<Arc<Texture>>,
     markings: Vec<Marking>,
     backdrop: Backdrop,
 }
@@ -72,7 +73,7 @@ impl Ground {
         if let Some(table) = &scene.table
             && (self.texture.is_none() || !self.table.as_ref().is_some_and(|t| same(t, table)))
         {
-            self.texture = Some(Texture::new(table.pattern, table.seed));
+            self.texture = Some(Texture::shared(table.pattern, table.seed));
         }
         self.table = scene.table;
         self.backdrop = scene.backdrop;

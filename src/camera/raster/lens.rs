@@ -103,7 +103,11 @@ fn undistort(d: LensDistortion, bent: f64) -> Option<f64> {
         if slope <= 0.05 {
             return None;
         }
-        r -= (r * (1.0 + k1 * r2 + k2 * r2 * r2) - bent) / slope;
+        let step = (r * (1.0 + k1 * r2 + k2 * r2 * r2) - bent) / slope;
+        r -= step;
+        if step.abs() < 1e-12 {
+            break;
+        }
     }
     let r2 = r * r;
     let error = (r * (1.0 + k1 * r2 + k2 * r2 * r2) - bent).abs();

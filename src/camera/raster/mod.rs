@@ -14,6 +14,7 @@
 
 #![allow(clippy::needless_range_loop, reason = "loops over lanes and channels index several arrays at once")]
 
+mod blur;
 mod error;
 mod fill;
 mod ground;
@@ -36,6 +37,7 @@ mod wood;
 #[cfg(test)]
 mod tests;
 
+pub use blur::blur;
 pub use error::RasterError;
 pub use mesh::RasterMesh;
 pub use model::{CameraModel, LensDistortion};

@@ -3,6 +3,7 @@
 use super::lanes::{F8, I8, LANES};
 use super::scalar::{clamp, floor_i32, hash, max};
 use super::scene::TablePattern;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Texels along one side of the finest level.
 const SIDE: usize = 512;
@@ -11,6 +12,10 @@ pub(super) const TEXELS_PER_M: f32 = 1000.0;
 /// Levels, each half the size of the one before.
 const LEVELS: usize = 8;
 
+/// Textures kept once they are made. A world that differs from the one before costs no texture then, as long as there are not
+/// more of them; each takes 1.4 MB.
+const KEPT: usize = 48;
+
 /// The texture: 0 is the table's first colour, 255 its second.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Texture {
@@ -18,7 +23,30 @@ pub(super) struct Texture {
     levels: Vec<Vec<i32>>,
 }
 
+/// A texture with what it was made from.
+type KeptTexture = (TablePattern, u32, Arc<Texture>);
+
 impl Texture {
+    /// The texture of a pattern and seed, made when it is first asked for. Plain and checkered ones have no seed.
+    pub fn shared(pattern: TablePattern, seed: u32) -> Arc<Texture> {
+        static TEXTURES: Mutex<Vec<KeptTexture>> = Mutex::new(Vec::new());
+        let seed = match pattern {
+            TablePattern::Plain | TablePattern::Checker(_) => 0,
+            TablePattern::Wood | TablePattern::Mottled => seed,
+        };
+        // A texture is pushed whole: a panic elsewhere leaves the list as good as before.
+        let mut kept = TEXTURES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, texture)) = kept.iter().find(|(p, s, _)| (*p, *s) == (pattern, seed)) {
+            return texture.clone();
+        }
+        let texture = Arc::new(Texture::new(pattern, seed));
+        if kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        kept.push((pattern, seed, texture.clone()));
+        texture
+    }
+
     pub fn new(pattern: TablePattern, seed: u32) -> Self {
         let mut finest = vec![0u8; SIDE * SIDE];
         for y in 0..SIDE {

@@ -145,11 +145,11 @@ fn drive(
         }
     }
     for arm in &arms {
-        let q = arm.positions_rad(&states);
+        let q = arm.true_positions_rad(&states);
         let now =
             Situation { scene: &scene.scene, order: &order, arm, q_rad: &q, props: &props, tick_s: rate.tick_s() };
         if let Some(command) = advise(&now, *expert, *speed, &mut memory) {
-            arm.command(&mut commands, &command);
+            arm.command_true(&mut commands, &command);
         }
     }
 }
