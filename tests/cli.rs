@@ -318,7 +318,7 @@ fn datasets_that_are_none_and_numbers_out_of_range_are_answered_in_words() {
         (&["dataset", "export", golden], "--csv"),
         (&["replay", "--dataset", golden, "--episode", "3"], "there are 3 episodes"),
         (&["replay", "--dataset", golden, "--episode", "0"], "--task"),
-        (&["record", "--episodes", "1", "--out", empty, "--cameras", "back"], "overview, wrist, side, top"),
+        (&["record", "--episodes", "1", "--out", empty, "--cameras", "back"], "overview, wrist, front, side, top"),
         (&["record", "--episodes", "1", "--out", empty, "--size", "97x96"], "even numbers"),
         (&["record", "--episodes", "1", "--out", empty, "--task", "free_play"], "nothing to do"),
         (&["record", "--episodes", "1", "--out", "Cargo.toml"], "choose another folder"),
