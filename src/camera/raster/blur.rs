@@ -17,7 +17,7 @@ pub fn blur(sigma_px: f32, width: usize, scratch: &mut Vec<u8>, rgb: &mut [u8]) 
     // Three weights a, 1 - 2a, a have the variance 2a.
     let side = (sigma_px * sigma_px * 128.0 + 0.5) as u16;
     let (row, middle) = (width * 3, 256 - 2 * side);
-    if side == 0 || row == 0 || rgb.len() % row != 0 || rgb.is_empty() {
+    if side == 0 || row == 0 || !rgb.len().is_multiple_of(row) || rgb.is_empty() {
         return Ok(());
     }
     let mix = |a: u8, b: u8, c: u8| ((middle * u16::from(b) + side * (u16::from(a) + u16::from(c)) + 128) >> 8) as u8;
