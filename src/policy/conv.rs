@@ -44,7 +44,7 @@ pub trait Convolution: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-/// Convolution of `x` [images, in, height, width] with `weight` [out, in, kernel height, kernel width] and `bias` [out],
+/// Convolution of `x` `[images, in, height, width]` with `weight` `[out, in, kernel height, kernel width]` and `bias` `[out]`,
 /// the same stride and zero padding both ways, followed by max(0, ·) if `relu`. f32 on the Flex backend.
 pub fn conv2d(
     x: Tensor<4>,

@@ -35,7 +35,7 @@ pub struct Batch {
 /// What a step tries to make small.
 #[derive(Debug)]
 pub struct Loss {
-    /// What gradients are taken of, [1].
+    /// What gradients are taken of, `[1]`.
     pub total: Tensor<1>,
     /// Its parts by name, for people.
     pub parts: Vec<(&'static str, Tensor<1>)>,
