@@ -139,6 +139,13 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
         chunk: plan.preset.chunk,
         n_obs_steps: plan.preset.network.n_obs_steps(),
     };
+    if args.device != "flex" && matches!(plan.preset.network, NetworkPreset::Small(_)) {
+        // Its convolution is written for this backend.
+        return Err(CliError::Usage(format!(
+            "--device {}: the small policies run on flex only; leave it out",
+            args.device
+        )));
+    }
     std::fs::create_dir_all(&plan.root)?;
     let bar = progress_bar(0, "rows decoded");
     let rows = crate::dataset::Dataset::open(&plan.dataset)?.len();
