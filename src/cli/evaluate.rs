@@ -50,7 +50,7 @@ pub(super) struct EvaluateArgs {
     policy: PathBuf,
     /// Number of episodes.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    episodes: u64,
+    pub(super) episodes: u64,
     /// Seed of the first episode, 100000 or more: training stays below.
     #[arg(long, default_value_t = FIRST_SEED)]
     seed: u64,
@@ -71,6 +71,12 @@ pub(super) struct EvaluateArgs {
 }
 
 pub(super) fn evaluate(args: &EvaluateArgs) -> Result<(), CliError> {
+    let evaluation = judge(args)?;
+    if args.json { say(to_json(&evaluation)) } else { tell(&evaluation) }
+}
+
+/// Evaluates as `args` say; with `--json` each episode is told of at once.
+pub(super) fn judge(args: &EvaluateArgs) -> Result<Evaluation, CliError> {
     if args.world.is_real() {
         return Err(CliError::Usage(
             "evaluate: it runs in the simulation; drive a real arm with `etude rollout --policy FOLDER`".into(),
@@ -93,8 +99,7 @@ pub(super) fn evaluate(args: &EvaluateArgs) -> Result<(), CliError> {
         instruction: args.follow.instruction.clone(),
         gallery: args.gallery.clone(),
     };
-    let evaluation = run(&options, args.json)?;
-    if args.json { say(to_json(&evaluation)) } else { tell(&evaluation) }
+    run(&options, args.json)
 }
 
 /// Cores this process may use.
@@ -103,7 +108,7 @@ pub(super) fn cores() -> usize {
 }
 
 /// Evaluates with a progress bar, or one JSON line an episode.
-pub(super) fn run(options: &EvaluateOptions, json: bool) -> Result<Evaluation, CliError> {
+fn run(options: &EvaluateOptions, json: bool) -> Result<Evaluation, CliError> {
     let bar = if json { indicatif::ProgressBar::hidden() } else { progress_bar(options.episodes, "episodes") };
     let (mut done, mut output) = (0, Ok(()));
     let evaluation = evaluate::evaluate(options, |report: &EpisodeReport| {

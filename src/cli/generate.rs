@@ -27,13 +27,13 @@ pub(super) struct GenerateArgs {
     from: Option<PathBuf>,
     /// Folder of the dataset. A run that was killed goes on with what is there.
     #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
     /// Episodes of the dataset.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
-    episodes: u64,
+    pub(super) episodes: u64,
     /// Seed of the first episode; the next ones count up.
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub(super) seed: u64,
     /// Worlds that run at once; "auto": as many as there are cores. The dataset is the same for any number.
     #[arg(long, default_value = "auto", value_name = "COUNT", value_parser = parse_workers)]
     workers: Workers,

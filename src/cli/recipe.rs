@@ -1,177 +1,264 @@
-//! `etude recipe`: a result from nothing by one command. Data, training and evaluation are the verbs of the same names.
+//! `etude recipe`: a result from nothing by one command. A recipe is a file in configs/recipe/ that lists other commands of
+//! this program; they run one after the other in one folder.
 
-use super::evaluate::{cores, run as evaluate_with_bar, tell};
-use super::generate::GenerateArgs;
+use super::evaluate::{self, cores, tell};
 use super::train::{self, TrainArgs, Trained};
-use super::{CliError, say};
-use crate::app::RunOptions;
-use crate::evaluate::{EvaluateOptions, Evaluation, FIRST_SEED};
-use crate::operator::Operator;
-use crate::rollout::RolloutOptions;
-use clap::{Args, Parser, ValueEnum};
-use serde::Serialize;
+use super::{Cli, CliError, Verb, say};
+use crate::config::{self, Problems, Validate};
+use crate::evaluate::Evaluation;
+use clap::{Args, Parser};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+/// Stands for the folder of `--out` in the commands of a recipe.
+const OUT: &str = "OUT";
 
 /// Options of `etude recipe`.
 #[derive(Args, Debug)]
 pub(super) struct RecipeArgs {
-    /// Which result.
-    name: RecipeName,
-    /// Folder for everything: dataset/, run/, policy/, report.json. Parts that are whole already are kept.
+    /// Which result: a name in configs/recipe/ (move_t, pick_place, ..) or a .ron file; "list" tells of all.
+    #[arg(default_value = "list")]
+    name: String,
+    /// Folder for everything: datasets, runs, policy/, report.json. Steps that are done already are kept.
     #[arg(long, value_name = "FOLDER")]
-    out: PathBuf,
+    out: Option<PathBuf>,
+    /// Only print the commands.
+    #[arg(long)]
+    show: bool,
     /// Episodes to generate instead of the recipe's.
     #[arg(long, value_name = "COUNT")]
     demonstrations: Option<u64>,
-    /// Training steps instead of the recipe's.
+    /// Steps of each training instead of the recipe's.
     #[arg(long, value_name = "COUNT")]
     steps: Option<usize>,
-    /// Episodes of the evaluation instead of the recipe's 500.
+    /// Episodes of the evaluation instead of the recipe's.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     episodes: Option<u64>,
-    /// Seed of the first generated episode, and of the network.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..90_000))]
+    /// Added to the seeds of generated episodes, and the seed of the networks.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..40_000))]
     seed: u64,
 }
 
-/// Results that are reproduced by one command.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum RecipeName {
-    /// Move-T from two small cameras and the joints.
-    #[value(name = "move_t")]
-    MoveT,
-    /// Pick and place from two small cameras and the joints.
-    #[value(name = "pick_place")]
-    PickPlace,
-}
-
-/// What a recipe does.
+/// A file of configs/recipe/.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Recipe {
-    task: &'static str,
-    /// Options of `etude generate`.
-    generate: &'static [&'static str],
-    demonstrations: u64,
-    preset: &'static str,
-    steps: usize,
+    /// What comes out, in a line.
+    about: String,
+    /// Success rate that counts as reached, 0 to 1.
+    success: f64,
+    /// Time that counts as reached on two cores, minutes.
+    minutes: f64,
+    /// Commands in their order, without `etude`; OUT stands for the folder. The last trained policy is the result, and the
+    /// last evaluation its figures.
+    commands: Vec<String>,
 }
 
-impl RecipeName {
-    fn recipe(self) -> Recipe {
-        const GENERATE: &[&str] = &[
-            "--every",
-            "3",
-            "--chunk",
-            "8",
-            "--noise",
-            "0,0.005,0.01,0.01,0.015",
-            "--random-start",
-            "0.35",
-            "--cameras",
-            "overview,wrist",
-            "--size",
-            "96x96",
-        ];
-        let task = match self {
-            Self::MoveT => "move_t",
-            Self::PickPlace => "pick_place",
-        };
-        Recipe { task, generate: GENERATE, demonstrations: 1800, preset: "small", steps: 5000 }
+impl Validate for Recipe {
+    fn validate(&self, problems: &mut Problems) {
+        problems.range("success", self.success, 0.0, 1.0, "");
+        problems.range("minutes", self.minutes, 0.1, 1e5, "min");
+        problems.within("commands", |p| {
+            for (index, command) in self.commands.iter().enumerate() {
+                if let Err(problem) = parse(command, Path::new(OUT)) {
+                    let lines: Vec<&str> = problem.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+                    p.report(&index.to_string(), lines.join(" "), "see `etude VERB --help`");
+                }
+            }
+            let last = self.commands.last().and_then(|command| parse(command, Path::new(OUT)).ok());
+            if !matches!(last, Some(Verb::Evaluate(_))) {
+                p.report("", "the last command is no `evaluate`", "end the recipe with one");
+            }
+        });
+    }
+}
+
+/// What a command of a recipe means.
+fn parse(command: &str, out: &Path) -> Result<Verb, String> {
+    let out = out.to_string_lossy();
+    let words = command.split_whitespace().map(|word| word.replace(OUT, &out));
+    let cli = Cli::try_parse_from(std::iter::once("etude".to_string()).chain(words)).map_err(|e| e.to_string())?;
+    match cli.verb {
+        Some(
+            verb @ (Verb::Generate(_) | Verb::Record(_) | Verb::Dataset(_) | Verb::Train(_) | Verb::Evaluate(_)),
+        ) => Ok(verb),
+        _ => Err("only generate, record, dataset, train and evaluate are part of recipes".into()),
     }
 }
 
 /// `report.json`.
 #[derive(Serialize)]
-struct Report {
-    recipe: String,
+struct Report<'a> {
+    recipe: &'a str,
+    about: &'a str,
+    /// Whether rate and time are what the recipe promises.
+    reached: bool,
     evaluation: Evaluation,
-    training: Trained,
-    generate_s: f64,
-    train_s: f64,
-    evaluate_s: f64,
+    trainings: Vec<Trained>,
+    /// Commands and how long each took, s.
+    steps: &'a [Done],
     total_s: f64,
     cores: usize,
-    /// Load of the machine over the last minute when the recipe ended.
-    load_average: Option<f64>,
+    /// Load of the machine over the last minute when the recipe began and when it ended.
+    load_average: [Option<f64>; 2],
     version: &'static str,
 }
 
+/// A command that was carried out.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+struct Done {
+    command: String,
+    seconds: f64,
+    /// Whether it went on with what an earlier run had begun, whose time is not in `seconds`.
+    resumed: bool,
+}
+
 pub(super) fn recipe(args: &RecipeArgs) -> Result<(), CliError> {
-    let recipe = args.name.recipe();
-    let began = Instant::now();
-    std::fs::create_dir_all(&args.out)?;
-    let dataset = args.out.join("dataset");
-    say(format!(
-        "1 of 3  generate: {} demonstrations of {}",
-        args.demonstrations.unwrap_or(recipe.demonstrations),
-        recipe.task
-    ))?;
-    generate(&recipe, args, &dataset)?;
-    let generate_s = began.elapsed().as_secs_f64();
-    say(format!("        {generate_s:.0} s"))?;
-    let trains = Instant::now();
-    say(format!("2 of 3  train: policy \"{}\", {} steps", recipe.preset, args.steps.unwrap_or(recipe.steps)))?;
-    let training = train_policy(&recipe, args, &dataset)?;
-    let train_s = trains.elapsed().as_secs_f64();
-    say(format!("        {train_s:.0} s"))?;
-    let policy = args.out.join("policy");
-    copy_folder(&training.policy, &policy)?;
-    let episodes = args.episodes.unwrap_or(500);
-    say(format!("3 of 3  evaluate: {episodes} unseen starts, from seed {FIRST_SEED} on"))?;
-    let evaluates = Instant::now();
-    let options = EvaluateOptions {
-        world: RunOptions { scene: recipe.task.into(), operator: Operator::Policy, ..RunOptions::default() },
-        policy,
-        episodes,
-        seed: FIRST_SEED,
-        threads: cores(),
-        rollout: RolloutOptions::default(),
-        time_limit_s: None,
-        instruction: None,
-        gallery: Some(args.out.join("failures")),
+    if args.name == "list" {
+        return list();
+    }
+    let recipe: Recipe = config::load_named("configs/recipe", &args.name).map_err(crate::app::AppError::from)?;
+    if args.show {
+        return recipe.commands.iter().try_for_each(|command| say(format!("etude {command}")));
+    }
+    let Some(out) = &args.out else {
+        return Err(CliError::Usage(format!("recipe {}: give a folder with --out FOLDER", args.name)));
     };
-    let evaluation = evaluate_with_bar(&options, false)?;
-    tell(&evaluation)?;
+    std::fs::create_dir_all(out)?;
+    let load_before = load_average();
+    let mut done = Diary::open(out, args);
+    let (mut trainings, mut evaluation) = (Vec::new(), None);
+    let steps = recipe.commands.len();
+    for (index, command) in recipe.commands.iter().enumerate() {
+        say(format!("{} of {steps}  etude {command}", index + 1))?;
+        let verb = parse(command, out).map_err(CliError::Usage)?;
+        let (finished, begun) = (done.has(command), already_begun(&verb));
+        let began = Instant::now();
+        match verb {
+            Verb::Train(train) => {
+                let trained = train_policy(train, args)?;
+                copy_folder(&trained.policy, &out.join("policy"))?;
+                trainings.push(trained);
+            }
+            Verb::Evaluate(mut evaluate) => {
+                evaluate.episodes = args.episodes.unwrap_or(evaluate.episodes);
+                let judged = evaluate::judge(&evaluate)?;
+                tell(&judged)?;
+                evaluation = Some(judged);
+            }
+            _ if finished => {}
+            Verb::Generate(mut generate) => {
+                generate.episodes = args.demonstrations.unwrap_or(generate.episodes);
+                generate.seed += args.seed;
+                super::generate::generate(&generate)?;
+            }
+            Verb::Record(record) => super::record::record(&record, 0)?,
+            Verb::Dataset(verb) => super::dataset::run(&verb)?,
+            _ => {}
+        }
+        let seconds = done.write(command, began.elapsed().as_secs_f64(), begun)?;
+        say(format!("        {seconds:.0} s"))?;
+    }
+    let Some(evaluation) = evaluation else { return Ok(()) };
+    let total_s = done.steps.iter().map(|step| step.seconds).sum::<f64>();
+    let reached = evaluation.success_rate >= recipe.success && total_s <= 60.0 * recipe.minutes;
+    let rate = 100.0 * evaluation.success_rate;
     let report = Report {
-        recipe: recipe.task.into(),
+        recipe: &args.name,
+        about: &recipe.about,
+        reached,
         evaluation,
-        training,
-        generate_s,
-        train_s,
-        evaluate_s: evaluates.elapsed().as_secs_f64(),
-        total_s: began.elapsed().as_secs_f64(),
+        trainings,
+        steps: &done.steps,
+        total_s,
         cores: cores(),
-        load_average: load_average(),
+        load_average: [load_before, load_average()],
         version: env!("CARGO_PKG_VERSION"),
     };
-    let text = serde_json::to_string_pretty(&report).unwrap_or_default();
-    std::fs::write(args.out.join("report.json"), text)?;
+    std::fs::write(out.join("report.json"), serde_json::to_string_pretty(&report).unwrap_or_default())?;
     say(format!(
-        "{} in {:.1} minutes on {} cores; policy in {}, figures in {}",
-        recipe.task,
-        report.total_s / 60.0,
+        "{}: {rate:.1} % in {:.1} minutes on {} cores ({} {:.0} % in {:.0} minutes); policy in {}, figures in {}",
+        args.name,
+        total_s / 60.0,
         report.cores,
-        args.out.join("policy").display(),
-        args.out.join("report.json").display()
+        if reached { "promised:" } else { "missed:" },
+        100.0 * recipe.success,
+        recipe.minutes,
+        out.join("policy").display(),
+        out.join("report.json").display()
     ))
 }
 
-fn train_policy(recipe: &Recipe, args: &RecipeArgs, dataset: &Path) -> Result<Trained, CliError> {
-    #[derive(Parser)]
-    struct Options {
-        #[command(flatten)]
-        train: TrainArgs,
+fn list() -> Result<(), CliError> {
+    let home = config::home().map_err(crate::app::AppError::from)?;
+    for name in config::names_in(&home.join("configs/recipe")) {
+        let recipe: Recipe = config::load_named("configs/recipe", &name).map_err(crate::app::AppError::from)?;
+        say(format!("{name:<18} {}", recipe.about))?;
     }
-    let run = args.out.join("run");
-    let mut options = if has_checkpoints(&run) {
-        Options::parse_from(["etude", "--resume", &run.to_string_lossy()]).train
-    } else {
-        let (dataset, run) = (dataset.to_string_lossy(), run.to_string_lossy());
-        Options::parse_from(["etude", "--dataset", &dataset, "--out", &run, "--policy", recipe.preset]).train
-    };
-    options.steps = Some(args.steps.unwrap_or(recipe.steps));
-    options.seed = Some(args.seed);
-    options.save_every = Some(1000);
+    say("begin one with `etude recipe NAME --out FOLDER`")
+}
+
+/// What was carried out in a folder: steps.json.
+struct Diary {
+    file: PathBuf,
+    /// What the options change in the commands.
+    changes: String,
+    steps: Vec<Done>,
+}
+
+impl Diary {
+    fn open(out: &Path, args: &RecipeArgs) -> Self {
+        let file = out.join("steps.json");
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let changes = format!("{:?} {:?} {}", args.demonstrations, args.steps, args.seed);
+        let (kept, steps): (String, Vec<Done>) = serde_json::from_str(&text).unwrap_or_default();
+        Self { file, steps: if kept == changes { steps } else { Vec::new() }, changes }
+    }
+
+    fn has(&self, command: &str) -> bool {
+        self.steps.iter().any(|step| step.command == command)
+    }
+
+    /// Notes that a command is done and took `seconds`; what it took when it was really carried out.
+    fn write(&mut self, command: &str, seconds: f64, resumed: bool) -> Result<f64, CliError> {
+        let done = Done { command: command.into(), seconds, resumed };
+        let all = match self.steps.iter_mut().find(|step| step.command == command) {
+            // An evaluation is made anew each time; anything else was only read again.
+            Some(step) if command.starts_with("evaluate") => {
+                *step = done;
+                seconds
+            }
+            Some(step) => step.seconds,
+            None => {
+                self.steps.push(done);
+                seconds
+            }
+        };
+        let text = serde_json::to_string_pretty(&(&self.changes, &self.steps)).unwrap_or_default();
+        std::fs::write(&self.file, text)?;
+        Ok(all)
+    }
+}
+
+/// Whether an earlier run has left a part of this behind.
+fn already_begun(verb: &Verb) -> bool {
+    match verb {
+        Verb::Train(train) => train.out.as_deref().is_some_and(has_checkpoints),
+        Verb::Generate(generate) => generate.out.exists(),
+        Verb::Record(record) => record.out.exists(),
+        _ => false,
+    }
+}
+
+fn train_policy(mut options: TrainArgs, args: &RecipeArgs) -> Result<Trained, CliError> {
+    if let Some(run) = options.out.clone().filter(|run| has_checkpoints(run)) {
+        options.resume = Some(run);
+        (options.out, options.init) = (None, None);
+    }
+    options.steps = args.steps.or(options.steps);
+    options.seed = Some(options.seed.unwrap_or(0) + args.seed);
+    options.save_every = options.save_every.or(Some(1000));
     let trained = train::run(&options)?;
     if trained.interrupted {
         return Err(CliError::Usage("interrupted; the same command goes on from here".into()));
@@ -182,19 +269,6 @@ fn train_policy(recipe: &Recipe, args: &RecipeArgs, dataset: &Path) -> Result<Tr
 /// Whether a run can be gone on with.
 fn has_checkpoints(run: &Path) -> bool {
     std::fs::read_dir(run.join("checkpoints")).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-fn generate(recipe: &Recipe, args: &RecipeArgs, dataset: &Path) -> Result<(), CliError> {
-    #[derive(Parser)]
-    struct Options {
-        #[command(flatten)]
-        generate: GenerateArgs,
-    }
-    let count = args.demonstrations.unwrap_or(recipe.demonstrations).to_string();
-    let (seed, dataset) = (args.seed.to_string(), dataset.to_string_lossy());
-    let head = ["etude", "--task", recipe.task, "--episodes", &count, "--seed", &seed, "--out", &dataset];
-    let options = Options::parse_from(head.into_iter().chain(recipe.generate.iter().copied()));
-    super::generate::generate(&options.generate)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -208,4 +282,28 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 
 fn load_average() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shipped_recipes_consist_of_commands() {
+        let names = config::names_in(&config::home().unwrap().join("configs/recipe"));
+        assert!(names.contains(&"move_t".to_string()));
+        for name in &names {
+            config::load_named::<Recipe>("configs/recipe", name).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_is_named() {
+        let text = r#"(about: "x", success: 0.9, minutes: 1.0, commands: ["generate --epsodes 3 --out OUT/a"])"#;
+        let problem = config::parse::<Recipe>(text, Path::new("x.ron")).unwrap_err().to_string();
+        assert!(problem.contains("--epsodes"), "{problem}");
+        let text = r#"(about: "x", success: 0.9, minutes: 1.0, commands: ["park"])"#;
+        let problem = config::parse::<Recipe>(text, Path::new("x.ron")).unwrap_err().to_string();
+        assert!(problem.contains("recipes"), "{problem}");
+    }
 }

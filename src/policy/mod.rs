@@ -24,6 +24,8 @@ pub mod run_folder;
 pub mod small;
 pub mod small_policy;
 pub mod smolvla;
+pub mod stack;
+pub mod stack_op;
 pub mod tensors;
 pub mod train;
 pub mod vision;

@@ -2,8 +2,9 @@
 //! precision; joints beside them; a chunk of targets relative to the present joints. It has no memory. From
 //! docs/train.md's recipe, in two sizes.
 
-use super::conv::conv2d;
 use super::learner::{Batch, Learner, Loss};
+use super::stack::{Stack, StackLayer};
+use super::stack_op::conv_stack;
 use burn::module::{Module, Param};
 use burn::nn::{LayerNorm, LayerNormConfig, Linear};
 use burn::tensor::activation::{log_softmax, relu};
@@ -16,8 +17,9 @@ use serde::{Deserialize, Serialize};
 const LARGEST_TARGET: f32 = 6.0;
 /// Width of the joints' own layer.
 const JOINT_WIDTH: usize = 128;
-/// Kernel, stride and padding of the four convolutions.
-const CONVOLUTIONS: [(usize, usize, usize); 4] = [(6, 3, 2), (4, 2, 1), (3, 1, 1), (3, 2, 1)];
+/// Kernel, stride, padding of the four convolutions, and whether what goes in is added to what comes out.
+const CONVOLUTIONS: [(usize, usize, usize, bool); 4] =
+    [(6, 3, 2, false), (4, 2, 1, false), (3, 1, 1, true), (3, 2, 1, false)];
 
 /// Sizes of the network.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,7 +129,7 @@ impl Filler {
 fn shrunk(side: usize) -> usize {
     CONVOLUTIONS
         .iter()
-        .fold(side, |side, (kernel, stride, padding)| (side + 2 * padding).saturating_sub(*kernel) / stride + 1)
+        .fold(side, |side, (kernel, stride, padding, _)| (side + 2 * padding).saturating_sub(*kernel) / stride + 1)
 }
 
 impl SmallNet {
@@ -186,7 +188,7 @@ impl SmallNet {
         let joints = relu(self.joints.forward(joints));
         let mut parts = Vec::new();
         if !self.eyes.is_empty() {
-            let seen = self.eyes.iter().zip(pictures).map(|(eye, picture)| eye.forward(picture.clone())).collect();
+            let seen = self.eyes.iter().zip(pictures).filter_map(|(eye, picture)| eye.forward(picture.clone())).collect();
             parts.push(relu(self.norm.forward(Tensor::cat(seen, 1))));
         }
         parts.push(joints);
@@ -210,16 +212,17 @@ impl SmallNet {
 
 impl Eye {
     /// [batch, 3, height, width] to [batch, embedding].
-    fn forward(&self, picture: Tensor<4>) -> Tensor<2> {
-        let conv = |x: Tensor<4>, conv: &Conv, number: usize, cut: bool| {
-            let (_, stride, padding) = CONVOLUTIONS[number];
-            conv2d(x, conv.weight.val(), conv.bias.val(), stride, padding, cut)
-        };
-        let x = conv(picture.sub_scalar(0.5), &self.conv1, 0, true);
-        let x = conv(x, &self.conv2, 1, true);
-        let x = relu(x.clone() + conv(x, &self.conv3, 2, false));
-        let x = conv(x, &self.conv4, 3, true);
-        self.flat.forward(x.flatten(1, 3))
+    fn forward(&self, picture: Tensor<4>) -> Option<Tensor<2>> {
+        let convs = [&self.conv1, &self.conv2, &self.conv3, &self.conv4];
+        let [_, channels, height, width] = picture.dims();
+        let layers = convs.iter().zip(CONVOLUTIONS).map(|(conv, (kernel, stride, padding, residual))| {
+            let out = conv.bias.dims()[0];
+            StackLayer { out, kernel, stride, padding, residual }
+        });
+        let stack = Stack::new(channels, (height, width), 0.5, &layers.collect::<Vec<_>>())?;
+        let parameters = convs.iter().flat_map(|conv| [conv.weight.val().flatten(0, 3), conv.bias.val()]);
+        let parameters = Tensor::cat(parameters.collect(), 0);
+        Some(self.flat.forward(conv_stack(picture, parameters, &stack)))
     }
 }
 

@@ -1,0 +1,869 @@
+//! A stack of convolutions, each followed by max(0, ·), forward and backward, image by image in the core's own cache. The
+//! network of the small policy spends most of its time here: nothing is unfolded or packed for a matrix product, channels
+//! are the lanes of the vector unit, and what lies between the layers is never written out for the whole batch.
+//!
+//! Every number is a sum in an order that depends on neither threads nor batch; between kinds of processors the last bits
+//! differ.
+
+use rayon::prelude::*;
+
+/// Channels are padded to a multiple of this: one AVX-512 register.
+const LANES: usize = 16;
+/// Images are shared out in this many parts when gradients of the weights are summed.
+const SHARES: usize = 8;
+
+/// One convolution: square kernel, the same stride and zero padding both ways, then max(0, ·).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StackLayer {
+    /// Output channels.
+    pub out: usize,
+    /// Side of the kernel.
+    pub kernel: usize,
+    /// Stride.
+    pub stride: usize,
+    /// Zero padding.
+    pub padding: usize,
+    /// Adds the input before the cut; it has to have the size of the output.
+    pub residual: bool,
+}
+
+/// Sizes of a layer in memory. Pictures are channel-last with a border, and channels padded to [`LANES`], but for the input.
+#[derive(Clone, Debug)]
+struct Plan {
+    layer: StackLayer,
+    channels: usize,
+    height: usize,
+    width: usize,
+    out_height: usize,
+    out_width: usize,
+    /// Numbers a place of the input takes: its channels and padding, or 1 where each channel is a plane of its own.
+    depth: usize,
+    /// Planes of the input: the channels of the first layer, else 1.
+    planes: usize,
+    /// Numbers a place of the output takes.
+    out_depth: usize,
+    /// Height and width of the input with its border.
+    framed: (usize, usize),
+    /// Height and width of the output's gradient with a border, and the border above and left.
+    slope: (usize, usize, usize),
+}
+
+impl Plan {
+    /// Numbers in one row of a patch.
+    fn run(&self) -> usize {
+        self.layer.kernel * self.depth
+    }
+
+    /// Numbers in the packed weights.
+    fn packed(&self) -> usize {
+        self.planes * self.layer.kernel * self.run() * self.out_depth
+    }
+
+    /// Numbers in the framed input.
+    fn input(&self) -> usize {
+        self.planes * self.plane()
+    }
+
+    /// Numbers in a plane of the framed input.
+    fn plane(&self) -> usize {
+        self.framed.0 * self.framed.1 * self.depth
+    }
+
+    /// Numbers in the weights and in weights and biases.
+    fn weights(&self) -> usize {
+        self.layer.out * self.channels * self.layer.kernel * self.layer.kernel
+    }
+
+    /// Kernel rows (or columns) that meet input rows of a phase of the stride.
+    fn taps(&self, phase: usize) -> usize {
+        (self.layer.kernel.saturating_sub(phase)).div_ceil(self.layer.stride)
+    }
+
+    /// Where the weight of one kernel place, input and output channel is in the parameters.
+    fn weight_at(&self, out: usize, channel: usize, y: usize, x: usize) -> usize {
+        ((out * self.channels + channel) * self.layer.kernel + y) * self.layer.kernel + x
+    }
+
+    /// Weights as [plane][kernel row][kernel column][input channel][output channel].
+    fn pack(&self, weights: &[f32]) -> Vec<f32> {
+        let mut packed = vec![0.0; self.packed()];
+        self.each_weight(|from, to| packed[to] = weights[from]);
+        packed
+    }
+
+    /// Calls `visit` with the place of every weight in the parameters and in the packed form.
+    fn each_weight(&self, mut visit: impl FnMut(usize, usize)) {
+        let k = self.layer.kernel;
+        for out in 0..self.layer.out {
+            for channel in 0..self.channels {
+                for y in 0..k {
+                    for x in 0..k {
+                        let (plane, lane) = if self.planes > 1 { (channel, 0) } else { (0, channel) };
+                        let to = (((plane * k + y) * k + x) * self.depth + lane) * self.out_depth + out;
+                        visit(self.weight_at(out, channel, y, x), to);
+                    }
+                }
+            }
+        }
+    }
+
+    /// For each phase of rows and columns the weights that lead back from the output to it: [row][column][output channel]
+    /// [input channel], rows and columns from the last to the first.
+    fn pack_back(&self, weights: &[f32]) -> Vec<Vec<f32>> {
+        let stride = self.layer.stride;
+        let phases = (0..stride * stride).map(|phase| (phase / stride, phase % stride));
+        phases
+            .map(|(row, column)| {
+                let (rows, columns) = (self.taps(row), self.taps(column));
+                let mut packed = vec![0.0; rows * columns * self.out_depth * self.depth];
+                for (y, x) in (0..rows).flat_map(|y| (0..columns).map(move |x| (y, x))) {
+                    let from = (row + (rows - 1 - y) * stride, column + (columns - 1 - x) * stride);
+                    for out in 0..self.layer.out {
+                        let to = ((y * columns + x) * self.out_depth + out) * self.depth;
+                        for channel in 0..self.channels {
+                            packed[to + channel] = weights[self.weight_at(out, channel, from.0, from.1)];
+                        }
+                    }
+                }
+                packed
+            })
+            .collect()
+    }
+}
+
+/// A stack for pictures of one size.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    plans: Vec<Plan>,
+    /// What is taken from every number of a picture.
+    shift: f32,
+}
+
+/// What one image leaves behind for its gradients: the framed input of every layer but the first, and the output.
+type Trace = Vec<f32>;
+
+impl Stack {
+    /// For pictures of so many channels and this height and width, from whose numbers `shift` is taken first. `None` where a
+    /// kernel is larger than what it looks at, a residual does not fit or is the first, or there are no layers.
+    pub fn new(
+        channels: usize,
+        (height, width): (usize, usize),
+        shift: f32,
+        layers: &[StackLayer],
+    ) -> Option<Self> {
+        let (mut channels, mut height, mut width) = (channels, height, width);
+        let (mut planes, mut depth) = (channels, 1);
+        let mut plans = Vec::new();
+        for layer in layers {
+            let StackLayer { out, kernel, stride, padding, residual } = *layer;
+            let framed = (height + 2 * padding, width + 2 * padding);
+            if kernel == 0 || stride == 0 || out == 0 || channels == 0 || framed.0.min(framed.1) < kernel {
+                return None;
+            }
+            let (out_height, out_width) = ((framed.0 - kernel) / stride + 1, (framed.1 - kernel) / stride + 1);
+            let same = !plans.is_empty() && (out, out_height, out_width) == (channels, height, width) && stride == 1;
+            if residual && !same {
+                return None;
+            }
+            let out_depth = out.next_multiple_of(LANES);
+            // Every phase of the stride reaches as far back as the largest kernel share, and forward over all of the input.
+            let border = kernel.div_ceil(stride) - 1;
+            let side = |framed: usize, out: usize| border + framed.div_ceil(stride).max(out);
+            let slope = (side(framed.0, out_height), side(framed.1, out_width), border);
+            let layer = *layer;
+            plans.push(Plan {
+                layer,
+                channels,
+                height,
+                width,
+                out_height,
+                out_width,
+                depth,
+                planes,
+                out_depth,
+                framed,
+                slope,
+            });
+            (channels, height, width) = (out, out_height, out_width);
+            (planes, depth) = (1, out_depth);
+        }
+        (!plans.is_empty()).then_some(Self { plans, shift })
+    }
+
+    /// Numbers in all weights and biases: for each layer [out, in, kernel, kernel], then [out].
+    pub fn parameters(&self) -> usize {
+        self.plans.iter().map(|plan| plan.weights() + plan.layer.out).sum()
+    }
+
+    /// Channels, height and width of the output.
+    pub fn output(&self) -> (usize, usize, usize) {
+        self.plans.last().map_or((0, 0, 0), |last| (last.layer.out, last.out_height, last.out_width))
+    }
+
+    /// Numbers kept of an image for [`Self::backward`].
+    pub fn trace(&self) -> usize {
+        let framed: usize = self.plans[1..].iter().map(Plan::input).sum();
+        framed + self.last().out_height * self.last().out_width * self.last().out_depth
+    }
+
+    fn last(&self) -> &Plan {
+        &self.plans[self.plans.len() - 1]
+    }
+
+    fn image(&self) -> usize {
+        self.plans[0].channels * self.plans[0].height * self.plans[0].width
+    }
+
+    fn outputs(&self) -> usize {
+        let (channels, height, width) = self.output();
+        channels * height * width
+    }
+
+    /// Weights and biases of every layer in `parameters`.
+    fn parts<'a>(&self, parameters: &'a [f32]) -> Vec<(&'a [f32], &'a [f32])> {
+        let mut rest = parameters;
+        let mut parts = Vec::new();
+        for plan in &self.plans {
+            let (weights, after) = rest.split_at(plan.weights());
+            let (bias, after) = after.split_at(plan.layer.out);
+            parts.push((weights, bias));
+            rest = after;
+        }
+        parts
+    }
+
+    /// `images`: [count, channels, height, width]. The output [count, channels, height, width] and, with `keep`, what
+    /// [`Self::backward`] needs.
+    pub fn forward(&self, images: &[f32], parameters: &[f32], keep: bool) -> (Vec<f32>, Vec<f32>) {
+        let count = images.len() / self.image();
+        let mut outputs = vec![0.0; count * self.outputs()];
+        let mut traces = vec![0.0; if keep { count * self.trace() } else { 0 }];
+        let layers: Vec<(Vec<f32>, Vec<f32>)> = self
+            .plans
+            .iter()
+            .zip(self.parts(parameters))
+            .map(|(plan, (weights, bias))| {
+                let mut padded = bias.to_vec();
+                padded.resize(plan.out_depth, 0.0);
+                (plan.pack(weights), padded)
+            })
+            .collect();
+        let machine = Machine::find();
+        let mut kept: Vec<&mut [f32]> = traces.chunks_mut(self.trace()).collect();
+        kept.resize_with(count, Default::default);
+        let images = images.par_chunks_exact(self.image());
+        images.zip(outputs.par_chunks_exact_mut(self.outputs())).zip(kept).for_each_init(
+            || (vec![0.0; self.plans[0].input()], Trace::new()),
+            |(framed, own), ((image, output), trace)| {
+                self.frame(image, framed);
+                let trace = if trace.is_empty() {
+                    own.resize(self.trace(), 0.0);
+                    own.as_mut_slice()
+                } else {
+                    trace
+                };
+                machine.forward(self, framed, &layers, trace);
+                self.flatten(trace, output);
+            },
+        );
+        (outputs, traces)
+    }
+
+    /// Gradients of the parameters: `slopes` [count, channels, height, width] are those of the output.
+    pub fn backward(&self, images: &[f32], parameters: &[f32], traces: &[f32], slopes: &[f32]) -> Vec<f32> {
+        let count = images.len() / self.image();
+        let share = count.div_ceil(SHARES).max(1);
+        let back: Vec<Vec<Vec<f32>>> = self
+            .plans
+            .iter()
+            .zip(self.parts(parameters))
+            .enumerate()
+            .map(|(index, (plan, (weights, _)))| if index == 0 { Vec::new() } else { plan.pack_back(weights) })
+            .collect();
+        let machine = Machine::find();
+        let sums: Vec<Vec<(Vec<f32>, Vec<f32>)>> = (0..count.div_ceil(share))
+            .into_par_iter()
+            .map(|number| {
+                let mut work = Work::new(self);
+                for image in number * share..((number + 1) * share).min(count) {
+                    self.frame(&images[image * self.image()..][..self.image()], &mut work.framed);
+                    let trace = &traces[image * self.trace()..][..self.trace()];
+                    self.unflatten(&slopes[image * self.outputs()..][..self.outputs()], trace, &mut work);
+                    machine.backward(self, trace, &back, &mut work);
+                }
+                work.sums
+            })
+            .collect();
+        let mut gradients = Vec::with_capacity(self.parameters());
+        for (index, plan) in self.plans.iter().enumerate() {
+            let (mut weights, mut bias) = (vec![0.0; plan.packed()], vec![0.0; plan.out_depth]);
+            for part in &sums {
+                weights.iter_mut().zip(&part[index].0).for_each(|(sum, part)| *sum += part);
+                bias.iter_mut().zip(&part[index].1).for_each(|(sum, part)| *sum += part);
+            }
+            let at = gradients.len();
+            gradients.resize(at + plan.weights(), 0.0);
+            plan.each_weight(|to, from| gradients[at + to] = weights[from]);
+            gradients.extend_from_slice(&bias[..plan.layer.out]);
+        }
+        gradients
+    }
+
+    /// Puts a picture [channels, height, width] into its frame. The border stays zero.
+    fn frame(&self, image: &[f32], framed: &mut [f32]) {
+        let plan = &self.plans[0];
+        let padding = plan.layer.padding;
+        let planes = framed.chunks_exact_mut(plan.plane()).zip(image.chunks_exact(plan.height * plan.width));
+        for (framed, image) in planes {
+            let rows = framed.chunks_exact_mut(plan.framed.1).skip(padding).zip(image.chunks_exact(plan.width));
+            for (to, from) in rows {
+                to[padding..].iter_mut().zip(from).for_each(|(to, from)| *to = *from - self.shift);
+            }
+        }
+    }
+
+    /// The output at the end of a trace as [channels, height, width].
+    fn flatten(&self, trace: &[f32], output: &mut [f32]) {
+        let last = self.last();
+        let places = last.out_height * last.out_width;
+        let from = &trace[trace.len() - places * last.out_depth..];
+        for (channel, to) in output.chunks_exact_mut(places).enumerate() {
+            for (place, to) in to.iter_mut().enumerate() {
+                *to = from[place * last.out_depth + channel];
+            }
+        }
+    }
+
+    /// Gradients of the output go, where it is above zero, into the last layer's frame.
+    fn unflatten(&self, slopes: &[f32], trace: &[f32], work: &mut Work) {
+        let last = self.last();
+        let places = last.out_height * last.out_width;
+        let from = &trace[trace.len() - places * last.out_depth..];
+        let Some(to) = work.slopes.last_mut() else { return };
+        let (_, width, border) = last.slope;
+        for y in 0..last.out_height {
+            for x in 0..last.out_width {
+                let place = y * last.out_width + x;
+                let to = &mut to[((y + border) * width + x + border) * last.out_depth..][..last.layer.out];
+                for (channel, to) in to.iter_mut().enumerate() {
+                    let open = from[place * last.out_depth + channel] > 0.0;
+                    *to = if open { slopes[channel * places + place] } else { 0.0 };
+                }
+            }
+        }
+    }
+}
+
+/// Buffers of a thread for gradients.
+struct Work {
+    framed: Vec<f32>,
+    /// For each layer the framed gradient of its output.
+    slopes: Vec<Vec<f32>>,
+    /// For each layer the sums of the gradients of packed weights and bias.
+    sums: Vec<(Vec<f32>, Vec<f32>)>,
+    /// A row on its way back.
+    row: Vec<f32>,
+}
+
+impl Work {
+    fn new(stack: &Stack) -> Self {
+        Self {
+            framed: vec![0.0; stack.plans[0].input()],
+            slopes: stack.plans.iter().map(|plan| vec![0.0; plan.slope.0 * plan.slope.1 * plan.out_depth]).collect(),
+            sums: stack.plans.iter().map(|plan| (vec![0.0; plan.packed()], vec![0.0; plan.out_depth])).collect(),
+            row: Vec::new(),
+        }
+    }
+}
+
+/// Sixteen numbers in the registers of a kind of processor.
+trait Lanes: Copy {
+    /// Output places and vectors of channels that are worked on at once: as many as there are registers for.
+    const PLACES: usize;
+    /// See [`Self::PLACES`].
+    const VECTORS: usize;
+    fn zero() -> Self;
+    /// # Safety
+    /// Sixteen numbers can be read at `from`.
+    unsafe fn load(from: *const f32) -> Self;
+    /// # Safety
+    /// Sixteen numbers can be written at `to`.
+    unsafe fn store(self, to: *mut f32);
+    /// `self + factor * other`.
+    fn add_product(self, factor: f32, other: Self) -> Self;
+}
+
+/// Plain numbers: the compiler makes of them what the processor has.
+#[derive(Clone, Copy)]
+struct Plain([f32; LANES]);
+
+impl Lanes for Plain {
+    const PLACES: usize = 4;
+    const VECTORS: usize = 1;
+
+    #[inline(always)]
+    fn zero() -> Self {
+        Self([0.0; LANES])
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: the caller's promise; the read needs no alignment.
+        Self(unsafe { from.cast::<[f32; LANES]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: the caller's promise; the write needs no alignment.
+        unsafe { to.cast::<[f32; LANES]>().write_unaligned(self.0) }
+    }
+
+    #[inline(always)]
+    fn add_product(mut self, factor: f32, other: Self) -> Self {
+        for (sum, other) in self.0.iter_mut().zip(other.0) {
+            *sum += factor * other;
+        }
+        self
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::Lanes;
+    use std::arch::x86_64::*;
+
+    /// One register of AVX-512.
+    #[derive(Clone, Copy)]
+    pub(super) struct Wide(__m512);
+
+    impl Lanes for Wide {
+        const PLACES: usize = 8;
+        const VECTORS: usize = 2;
+
+        #[inline(always)]
+        fn zero() -> Self {
+            // SAFETY: used only where AVX-512 was found, see `Machine`.
+            Self(unsafe { _mm512_setzero_ps() })
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: as above, and the caller's promise.
+            Self(unsafe { _mm512_loadu_ps(from) })
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: as above, and the caller's promise.
+            unsafe { _mm512_storeu_ps(to, self.0) }
+        }
+
+        #[inline(always)]
+        fn add_product(self, factor: f32, other: Self) -> Self {
+            // SAFETY: as above.
+            Self(unsafe { _mm512_fmadd_ps(_mm512_set1_ps(factor), other.0, self.0) })
+        }
+    }
+
+    /// Two registers of AVX2.
+    #[derive(Clone, Copy)]
+    pub(super) struct Pair(__m256, __m256);
+
+    impl Lanes for Pair {
+        const PLACES: usize = 4;
+        const VECTORS: usize = 1;
+
+        #[inline(always)]
+        fn zero() -> Self {
+            // SAFETY: used only where AVX2 was found, see `Machine`.
+            unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> Self {
+            // SAFETY: as above, and the caller's promise.
+            unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, to: *mut f32) {
+            // SAFETY: as above, and the caller's promise.
+            unsafe {
+                _mm256_storeu_ps(to, self.0);
+                _mm256_storeu_ps(to.add(8), self.1);
+            }
+        }
+
+        #[inline(always)]
+        fn add_product(self, factor: f32, other: Self) -> Self {
+            // SAFETY: as above.
+            unsafe {
+                let factor = _mm256_set1_ps(factor);
+                Self(_mm256_fmadd_ps(factor, other.0, self.0), _mm256_fmadd_ps(factor, other.1, self.1))
+            }
+        }
+    }
+}
+
+/// Kind of processor.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Machine {
+    Any,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Machine {
+    fn find() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                return Self::Avx512;
+            }
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+        }
+        Self::Any
+    }
+
+    fn forward(self, stack: &Stack, framed: &[f32], layers: &[(Vec<f32>, Vec<f32>)], trace: &mut [f32]) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f")]
+            unsafe fn wide(stack: &Stack, framed: &[f32], layers: &[(Vec<f32>, Vec<f32>)], trace: &mut [f32]) {
+                forward::<x86::Wide>(stack, framed, layers, trace);
+            }
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn pair(stack: &Stack, framed: &[f32], layers: &[(Vec<f32>, Vec<f32>)], trace: &mut [f32]) {
+                forward::<x86::Pair>(stack, framed, layers, trace);
+            }
+            match self {
+                // SAFETY: `find` saw the processor do this.
+                Self::Avx512 => return unsafe { wide(stack, framed, layers, trace) },
+                // SAFETY: as above.
+                Self::Avx2 => return unsafe { pair(stack, framed, layers, trace) },
+                Self::Any => {}
+            }
+        }
+        forward::<Plain>(stack, framed, layers, trace);
+    }
+
+    fn backward(self, stack: &Stack, trace: &[f32], back: &[Vec<Vec<f32>>], work: &mut Work) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f")]
+            unsafe fn wide(stack: &Stack, trace: &[f32], back: &[Vec<Vec<f32>>], work: &mut Work) {
+                backward::<x86::Wide>(stack, trace, back, work);
+            }
+            #[target_feature(enable = "avx2,fma")]
+            unsafe fn pair(stack: &Stack, trace: &[f32], back: &[Vec<Vec<f32>>], work: &mut Work) {
+                backward::<x86::Pair>(stack, trace, back, work);
+            }
+            match self {
+                // SAFETY: `find` saw the processor do this.
+                Self::Avx512 => return unsafe { wide(stack, trace, back, work) },
+                // SAFETY: as above.
+                Self::Avx2 => return unsafe { pair(stack, trace, back, work) },
+                Self::Any => {}
+            }
+        }
+        backward::<Plain>(stack, trace, back, work);
+    }
+}
+
+/// A patch of rows in memory: in each of `planes`, `plane_step` apart, `rows` of `run` numbers, `row_step` apart; the next
+/// patch begins `step` later.
+#[derive(Clone, Copy)]
+struct Patches {
+    planes: usize,
+    plane_step: usize,
+    rows: usize,
+    run: usize,
+    row_step: usize,
+    step: usize,
+}
+
+/// Sums of `P` patches from `from` on, each times the same weights [planes][rows][run][depth], of which `V` vectors count.
+///
+/// # Safety
+/// Everything the patches and the weights cover can be read.
+#[inline(always)]
+unsafe fn products<L: Lanes, const P: usize, const V: usize>(
+    patches: Patches,
+    from: *const f32,
+    weights: *const f32,
+    depth: usize,
+) -> [[L; V]; P] {
+    let mut sums = [[L::zero(); V]; P];
+    let mut weights = weights;
+    for row in 0..patches.planes * patches.rows {
+        let (plane, row) = (row / patches.rows, row % patches.rows);
+        let from = from.wrapping_add(plane * patches.plane_step + row * patches.row_step);
+        for i in 0..patches.run {
+            let mut lanes = [L::zero(); V];
+            for (v, lanes) in lanes.iter_mut().enumerate() {
+                // SAFETY: the caller's promise.
+                *lanes = unsafe { L::load(weights.add(v * LANES)) };
+            }
+            for (p, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: as above.
+                let factor = unsafe { *from.add(p * patches.step + i) };
+                for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                    *sum = sum.add_product(factor, lanes);
+                }
+            }
+            weights = weights.wrapping_add(depth);
+        }
+    }
+    sums
+}
+
+/// [`products`] for all places of a row: `to` [places][depth].
+#[inline(always)]
+fn row_of_products<L: Lanes>(patches: Patches, from: &[f32], weights: &[f32], depth: usize, to: &mut [f32]) {
+    let count = to.len() / depth;
+    if count == 0 {
+        return;
+    }
+    let Patches { planes, plane_step, rows, run, row_step, step } = patches;
+    let reach = (count - 1) * step + (planes - 1) * plane_step + (rows - 1) * row_step + run;
+    assert!(reach <= from.len() && planes * rows * run * depth <= weights.len());
+    assert!(depth.is_multiple_of(LANES) && count * depth == to.len());
+    let (mut place, vectors) = (0, depth / LANES);
+    while place < count {
+        let at = from.as_ptr().wrapping_add(place * step);
+        let many = count - place >= L::PLACES;
+        let mut vector = 0;
+        while vector < vectors {
+            let weights = weights.as_ptr().wrapping_add(vector * LANES);
+            let to = to.as_mut_ptr().wrapping_add(place * depth + vector * LANES);
+            let both = L::VECTORS == 2 && vectors - vector >= 2;
+            // SAFETY: the assertions keep the last patch, the last weight and the last sum inside their slices.
+            unsafe {
+                match (many, both) {
+                    (true, true) => put(products::<L, 8, 2>(patches, at, weights, depth), to, depth),
+                    (true, false) if L::PLACES == 8 => {
+                        put(products::<L, 8, 1>(patches, at, weights, depth), to, depth);
+                    }
+                    (true, false) => put(products::<L, 4, 1>(patches, at, weights, depth), to, depth),
+                    (false, _) => put(products::<L, 1, 1>(patches, at, weights, depth), to, depth),
+                }
+            }
+            vector += if many && both { 2 } else { 1 };
+        }
+        place += if many { L::PLACES } else { 1 };
+    }
+}
+
+/// Writes sums, `depth` numbers apart.
+///
+/// # Safety
+/// All of them can be written.
+#[inline(always)]
+unsafe fn put<L: Lanes, const P: usize, const V: usize>(sums: [[L; V]; P], to: *mut f32, depth: usize) {
+    for (p, sums) in sums.into_iter().enumerate() {
+        for (v, sum) in sums.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { sum.store(to.add(p * depth + v * LANES)) };
+        }
+    }
+}
+
+/// All layers of one image; `framed` is the first one's input.
+#[inline(always)]
+fn forward<L: Lanes>(stack: &Stack, framed: &[f32], layers: &[(Vec<f32>, Vec<f32>)], trace: &mut [f32]) {
+    let mut rest = trace;
+    let mut input: &[f32] = framed;
+    for (index, (plan, (weights, bias))) in stack.plans.iter().zip(layers).enumerate() {
+        // The output lies in the frame of the next layer's input, or as it is at the end.
+        let (width, padding, size) = match stack.plans.get(index + 1) {
+            Some(next) => (next.framed.1, next.layer.padding, next.input()),
+            None => (plan.out_width, 0, plan.out_height * plan.out_width * plan.out_depth),
+        };
+        let (output, after) = std::mem::take(&mut rest).split_at_mut(size);
+        let StackLayer { kernel, stride, .. } = plan.layer;
+        let row_step = plan.framed.1 * plan.depth;
+        let patches = Patches {
+            planes: plan.planes,
+            plane_step: plan.plane(),
+            rows: kernel,
+            run: plan.run(),
+            row_step,
+            step: stride * plan.depth,
+        };
+        let wide = plan.out_width * plan.out_depth;
+        for y in 0..plan.out_height {
+            let to = &mut output[((y + padding) * width + padding) * plan.out_depth..][..wide];
+            row_of_products::<L>(patches, &input[y * stride * row_step..], weights, plan.out_depth, to);
+            if plan.layer.residual {
+                let same = &input[(y + plan.layer.padding) * row_step + plan.layer.padding * plan.depth..][..wide];
+                to.iter_mut().zip(same).for_each(|(to, same)| *to += *same);
+            }
+            for to in to.chunks_exact_mut(plan.out_depth) {
+                to.iter_mut().zip(bias).for_each(|(to, bias)| *to = (*to + bias).max(0.0));
+            }
+        }
+        (input, rest) = (output, after);
+    }
+}
+
+/// Gradients of one image are added to `work.sums`; the last layer's framed gradient is in `work.slopes` already.
+#[inline(always)]
+fn backward<L: Lanes>(stack: &Stack, trace: &[f32], back: &[Vec<Vec<f32>>], work: &mut Work) {
+    let mut end = trace.len() - stack.last().out_height * stack.last().out_width * stack.last().out_depth;
+    for (index, plan) in stack.plans.iter().enumerate().rev() {
+        let (before, here) = work.slopes.split_at_mut(index);
+        let slope = here[0].as_slice();
+        let input = if index == 0 {
+            work.framed.as_slice()
+        } else {
+            end -= plan.input();
+            &trace[end..end + plan.input()]
+        };
+        let (sum_weights, sum_bias) = &mut work.sums[index];
+        weight_slopes::<L>(plan, input, slope, sum_weights, sum_bias);
+        if let Some(to) = before.last_mut() {
+            let plans = (plan, &stack.plans[index - 1]);
+            input_slopes::<L>(plans, &back[index], input, slope, to, &mut work.row);
+        }
+    }
+}
+
+/// Adds gradients of packed weights and bias.
+#[inline(always)]
+fn weight_slopes<L: Lanes>(plan: &Plan, input: &[f32], slope: &[f32], weights: &mut [f32], bias: &mut [f32]) {
+    let (_, slope_width, border) = plan.slope;
+    let depth = plan.out_depth;
+    let slope = &slope[(border * slope_width + border) * depth..];
+    for y in 0..plan.out_height {
+        for places in slope[y * slope_width * depth..][..plan.out_width * depth].chunks_exact(depth) {
+            bias.iter_mut().zip(places).for_each(|(sum, value)| *sum += value);
+        }
+    }
+    let (run, kernel) = (plan.run(), plan.layer.kernel);
+    for row in 0..plan.planes * kernel {
+        let mut i = 0;
+        while i < run {
+            let from = &input[row / kernel * plan.plane() + row % kernel * plan.framed.1 * plan.depth + i..];
+            let to = &mut weights[(row * run + i) * depth..];
+            let many = match run - i {
+                8.. => 8,
+                6.. => 6,
+                4.. => 4,
+                _ => 1,
+            };
+            let mut vector = 0;
+            while vector < depth / LANES {
+                let both = L::VECTORS == 2 && depth / LANES - vector >= 2;
+                let (slope, to) = (&slope[vector * LANES..], &mut to[vector * LANES..]);
+                match (many, both) {
+                    (8, true) => outer_products::<L, 8, 2>(plan, from, slope, to),
+                    (6, true) => outer_products::<L, 6, 2>(plan, from, slope, to),
+                    (4, true) => outer_products::<L, 4, 2>(plan, from, slope, to),
+                    (_, true) => outer_products::<L, 1, 2>(plan, from, slope, to),
+                    (8, false) if L::PLACES == 8 => outer_products::<L, 8, 1>(plan, from, slope, to),
+                    (8, false) => {
+                        outer_products::<L, 4, 1>(plan, from, slope, to);
+                        outer_products::<L, 4, 1>(plan, &from[4..], slope, &mut to[4 * depth..]);
+                    }
+                    (6, false) => outer_products::<L, 6, 1>(plan, from, slope, to),
+                    (4, false) => outer_products::<L, 4, 1>(plan, from, slope, to),
+                    (_, false) => outer_products::<L, 1, 1>(plan, from, slope, to),
+                }
+                vector += if both { 2 } else { 1 };
+            }
+            i += many;
+        }
+    }
+}
+
+/// Adds to `T` rows of the packed weights' gradient, of which `V` vectors count, the sum over all places.
+#[inline(always)]
+fn outer_products<L: Lanes, const T: usize, const V: usize>(plan: &Plan, from: &[f32], slope: &[f32], to: &mut [f32]) {
+    let (depth, step) = (plan.out_depth, plan.layer.stride * plan.depth);
+    let (row, slope_row) = (plan.layer.stride * plan.framed.1 * plan.depth, plan.slope.1 * depth);
+    let (height, width) = (plan.out_height, plan.out_width);
+    assert!((height - 1) * row + (width - 1) * step + T <= from.len());
+    assert!((height - 1) * slope_row + (width - 1) * depth + V * LANES <= slope.len());
+    assert!((T - 1) * depth + V * LANES <= to.len());
+    let mut sums = [[L::zero(); V]; T];
+    for y in 0..height {
+        let from = from.as_ptr().wrapping_add(y * row);
+        let slope = slope.as_ptr().wrapping_add(y * slope_row);
+        for x in 0..width {
+            let mut lanes = [L::zero(); V];
+            for (v, lanes) in lanes.iter_mut().enumerate() {
+                // SAFETY: the assertions keep the last place inside both slices.
+                *lanes = unsafe { L::load(slope.add(x * depth + v * LANES)) };
+            }
+            for (t, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: as above.
+                let factor = unsafe { *from.add(x * step + t) };
+                for (sum, lanes) in sums.iter_mut().zip(lanes) {
+                    *sum = sum.add_product(factor, lanes);
+                }
+            }
+        }
+    }
+    for (t, sums) in sums.into_iter().enumerate() {
+        for (v, sum) in sums.into_iter().enumerate() {
+            let to = &mut to[t * depth + v * LANES..][..LANES];
+            // SAFETY: `to` holds sixteen numbers.
+            unsafe { L::load(to.as_ptr()).add_product(1.0, sum).store(to.as_mut_ptr()) };
+        }
+    }
+}
+
+/// Gradients of a layer's input, where it is above zero, into the frame of the layer before.
+#[inline(always)]
+fn input_slopes<L: Lanes>(
+    (plan, before): (&Plan, &Plan),
+    back: &[Vec<f32>],
+    input: &[f32],
+    slope: &[f32],
+    to: &mut [f32],
+    row_buffer: &mut Vec<f32>,
+) {
+    let StackLayer { stride, padding, .. } = plan.layer;
+    let (_, slope_width, border) = plan.slope;
+    let (_, to_width, to_border) = before.slope;
+    let row_step = slope_width * plan.out_depth;
+    for y in 0..plan.height {
+        let (row, phase_y) = ((y + padding) / stride, (y + padding) % stride);
+        for phase_x in 0..stride {
+            // Columns of this phase: the first one and its number in the strided picture.
+            let first = (phase_x + stride - padding % stride) % stride;
+            if first >= plan.width {
+                continue;
+            }
+            let (column, count) = ((first + padding) / stride, (plan.width - first).div_ceil(stride));
+            let (rows, columns) = (plan.taps(phase_y), plan.taps(phase_x));
+            row_buffer.clear();
+            row_buffer.resize(count * plan.depth, 0.0);
+            // A stride wider than the kernel leaves places that nothing looks at.
+            if rows > 0 && columns > 0 {
+                let at = ((row + border + 1 - rows) * slope_width + column + border + 1 - columns) * plan.out_depth;
+                let run = columns * plan.out_depth;
+                let patches = Patches { planes: 1, plane_step: 0, rows, run, row_step, step: plan.out_depth };
+                let weights = &back[phase_y * stride + phase_x];
+                row_of_products::<L>(patches, &slope[at..], weights, plan.depth, row_buffer);
+            }
+            if plan.layer.residual {
+                let same = &slope[((y + border) * slope_width + border) * plan.out_depth..];
+                row_buffer.iter_mut().zip(same).for_each(|(sum, same)| *sum += *same);
+            }
+            let input = &input[((y + padding) * plan.framed.1 + padding + first) * plan.depth..];
+            let to = &mut to[((y + to_border) * to_width + to_border + first) * plan.depth..];
+            let input = input.chunks(plan.depth).step_by(stride);
+            let to = to.chunks_mut(plan.depth).step_by(stride);
+            for ((to, input), values) in to.zip(input).zip(row_buffer.chunks_exact(plan.depth)) {
+                for ((to, input), value) in to.iter_mut().zip(input).zip(values) {
+                    *to = if *input > 0.0 { *value } else { 0.0 };
+                }
+            }
+        }
+    }
+}
