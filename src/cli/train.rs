@@ -213,7 +213,7 @@ impl Stage<'_> {
         let mut session = Session {
             args,
             execute: plan.preset.execute,
-            origin: origin(data),
+            origin: Origin { nudge_rad: plan.preset.nudge_rad, ..origin(data) },
             data,
             folder,
             stop,
@@ -323,6 +323,8 @@ fn origin(data: &TrainData) -> Origin {
         tasks: data.tasks.clone(),
         dataset: data.fingerprint.clone(),
         state_range: range,
+        recorded: data.recorded.clone(),
+        nudge_rad: 0.0,
     }
 }
 

@@ -92,6 +92,8 @@ pub struct TrainData {
     pub robot: Option<String>,
     /// Cameras in the order of the pictures.
     pub cameras: Vec<CameraInput>,
+    /// Width and height of their pictures as they were recorded.
+    pub recorded: Vec<(usize, usize)>,
     /// Rows.
     pub rows: usize,
     /// Episodes.
@@ -183,6 +185,7 @@ impl TrainData {
             first_of: vec![0; rows],
             pictures: PictureCache::default(),
             joints,
+            recorded: cameras.iter().map(|camera| recorded_size(&dataset, camera)).collect(),
             cameras,
         };
         for episode in dataset.episodes() {
@@ -443,6 +446,13 @@ fn cameras_of(dataset: &Dataset, wanted: &Wanted) -> Result<Vec<CameraInput>, Pr
         })
     };
     names.iter().map(find).collect()
+}
+
+/// Width and height of a camera's pictures in the dataset.
+fn recorded_size(dataset: &Dataset, camera: &CameraInput) -> (usize, usize) {
+    let feature = dataset.info().feature(&format!("{}{}", schema::CAMERA_PREFIX, camera.name));
+    let sides = feature.and_then(|feature| Some((*feature.shape.get(1)?, *feature.shape.first()?)));
+    sides.unwrap_or((camera.width, camera.height))
 }
 
 /// Labels with the phase moved to the end.

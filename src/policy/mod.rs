@@ -21,6 +21,7 @@ pub mod optimiser;
 pub mod pictures;
 pub mod preset;
 pub mod run_folder;
+pub mod sentence;
 pub mod small;
 pub mod small_policy;
 pub mod smolvla;
@@ -129,6 +130,12 @@ pub struct Origin {
     /// Range of each joint in the dataset, for the gate: least and greatest.
     #[serde(default)]
     pub state_range: Vec<(f32, f32)>,
+    /// Width and height of each camera's pictures as they were recorded, before they were brought to the policy's size.
+    #[serde(default)]
+    pub recorded: Vec<(usize, usize)>,
+    /// Noise on the commands of an arm that stands still, rad; 0 without.
+    #[serde(default)]
+    pub nudge_rad: f64,
 }
 
 /// What a policy needs and gives.
@@ -154,6 +161,14 @@ pub struct PolicySpec {
     pub tasks: Vec<String>,
     /// Least and greatest of each joint in its data; empty where the checkpoint does not tell.
     pub state_range: Vec<(f32, f32)>,
+    /// Whether it reads the task text; others do the same whatever it says.
+    pub reads: bool,
+    /// Width and height of each camera's pictures in its data; empty where the checkpoint does not tell.
+    pub recorded: Vec<(usize, usize)>,
+    /// How overlapping chunks are averaged, see [`crate::rollout::Overlap::Mean`]; `None`: the newest counts.
+    pub ensemble: Option<f32>,
+    /// Noise on the commands of an arm that stands still, rad, see [`crate::rollout::Nudge`]; 0 without.
+    pub nudge_rad: f64,
 }
 
 /// A trained network that answers observations.

@@ -3,6 +3,7 @@
 use super::learner::Keep;
 use super::loader::{CameraInput, TrainData};
 use super::optimiser::{load_weights, weights_of};
+use super::sentence::Vocabulary;
 use super::small::{SmallNet, SmallScales, SmallShape, SmallSize};
 use super::tensors::TensorFile;
 use super::{CONFIG_FILE, ORIGIN_KEY, Observation, Origin, Policy, PolicyError, PolicySpec, WEIGHTS_FILE};
@@ -31,6 +32,7 @@ pub fn build(data: &TrainData, size: &SmallSize, seed: u64, device: &Device) -> 
         chunk: data.chunk_size,
         labels: count,
         phases,
+        sentences: Vocabulary::of(&data.tasks),
     };
     let label_std = names[..count].iter().map(|name| label_size(name)).collect();
     let label_mean = label_means(data, count);
@@ -163,6 +165,10 @@ impl SmallPolicy {
             n_action_steps: config["n_action_steps"].as_u64().map_or(1, |steps| steps as usize).clamp(1, shape.chunk),
             tasks: origin.tasks,
             state_range: origin.state_range,
+            reads: shape.sentences.is_some(),
+            recorded: origin.recorded,
+            ensemble: None,
+            nudge_rad: origin.nudge_rad,
             joints: origin.joints,
         };
         let file = folder.join(WEIGHTS_FILE);
@@ -181,6 +187,7 @@ fn is_possible(shape: &SmallShape) -> bool {
     b == c
         && counts.iter().all(|count| (1..=8192).contains(count))
         && shape.labels + shape.phases <= 4096
+        && shape.sentences.as_ref().is_none_or(|sentences| sentences.places <= 64 && sentences.words.len() <= 4096)
         && shape.joints <= 64
         && sides.into_iter().all(|side| (16..=1024).contains(&side))
 }
@@ -220,7 +227,8 @@ impl Policy for SmallPolicy {
             })
             .collect();
         let state = Tensor::from_data(TensorData::new(states, [count, joints]), &self.device);
-        let targets = self.network.targets(&pictures, state).into_data().try_to_vec::<f32>();
+        let texts = self.network.encode(observations.iter().map(|observation| observation.task), &self.device);
+        let targets = self.network.targets(&pictures, state, texts).into_data().try_to_vec::<f32>();
         let targets = targets.map_err(|error| bad(format!("its answer is unreadable: {error:?}")))?;
         Ok(targets.chunks_exact(self.spec.chunk_size * joints).map(<[f32]>::to_vec).collect())
     }
