@@ -21,6 +21,7 @@ use crate::teleop::TeleopInput;
 use crate::world::{ActiveScene, Order, may_ask};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
@@ -32,7 +33,7 @@ pub use nudge::Nudge;
 pub use queue::ChunkQueue;
 
 /// What counts where chunks overlap.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Overlap {
     /// As the policy says.
     #[default]
@@ -45,7 +46,7 @@ pub enum Overlap {
 }
 
 /// How a policy's chunks are followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RolloutOptions {
     /// Targets followed before the policy is asked again; `None`: as the policy says.
     pub execute: Option<usize>,

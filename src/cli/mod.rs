@@ -8,6 +8,7 @@ mod bench_data;
 mod calibrate;
 mod calibrate_window;
 mod cameras;
+mod dagger;
 mod dataset;
 mod dataset_text;
 mod dataset_view;
@@ -88,6 +89,8 @@ enum Verb {
     Evaluate(evaluate::EvaluateArgs),
     /// Let a policy drive, in the simulation or a real arm.
     Rollout(rollout::RolloutArgs),
+    /// Let a policy drive in the simulation while the expert labels, for the next round of training.
+    Dagger(dagger::DaggerArgs),
     /// Generate, train and evaluate: a result from nothing, by one command.
     Recipe(recipe::RecipeArgs),
     /// Draw the practice window into a PNG file.
@@ -371,6 +374,10 @@ pub fn main() -> Result<(), CliError> {
             evaluate::evaluate(&args)
         }
         Verb::Rollout(args) => rollout::rollout(&args, cli.verbose),
+        Verb::Dagger(args) => {
+            start_logging(cli.verbose);
+            dagger::dagger(&args)
+        }
         Verb::Recipe(args) => {
             start_logging(cli.verbose);
             recipe::recipe(&args)

@@ -198,17 +198,18 @@ pub fn read_config(folder: &Path) -> Result<serde_json::Value, PolicyError> {
     })
 }
 
+/// Where in `folder` a policy is: there, or in its `policy` or `pretrained_model`.
+pub fn folder_of(folder: &Path) -> PathBuf {
+    let places = [folder.to_path_buf(), folder.join("policy"), folder.join("pretrained_model")];
+    places.into_iter().find(|place| place.join(CONFIG_FILE).is_file()).unwrap_or_else(|| folder.to_path_buf())
+}
+
 /// Opens the policy in `folder`, or the one in its `policy` or `pretrained_model`.
 ///
 /// # Errors
 /// [`PolicyError`] naming the file, what is wrong and what to do.
 pub fn load(folder: &Path, device: &Device) -> Result<Box<dyn Policy>, PolicyError> {
-    let inside = ["policy", "pretrained_model"].map(|name| folder.join(name));
-    let folder = if folder.join(CONFIG_FILE).is_file() {
-        folder
-    } else {
-        inside.iter().find(|inside| inside.join(CONFIG_FILE).is_file()).map_or(folder, PathBuf::as_path)
-    };
+    let folder = &folder_of(folder);
     let config = read_config(folder)?;
     match config["type"].as_str() {
         Some(small_policy::KIND) => Ok(Box::new(small_policy::SmallPolicy::open(folder, &config, device)?)),
