@@ -11,12 +11,11 @@ use crate::policy::device::device;
 use crate::policy::learner::Keep;
 use crate::policy::lerobot::learn::{ActLearner, DiffusionLearner};
 use crate::policy::loader::{TrainData, Wanted};
-use crate::policy::optimiser::load_weights;
 use crate::policy::preset::{NetworkPreset, Preset};
 use crate::policy::run_folder::RunFolder;
 use crate::policy::tensors::TensorFile;
 use crate::policy::train::{Look, Progress, fit};
-use crate::policy::{Origin, WEIGHTS_FILE, small_policy};
+use crate::policy::{Origin, small_policy};
 use crate::rollout::RolloutOptions;
 use burn::tensor::Device;
 use clap::Args;
@@ -33,9 +32,9 @@ const POINTS: usize = 100;
 /// Options of `etude train`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TrainArgs {
-    /// Dataset to learn from.
+    /// Dataset to learn from; may be given several times, for several datasets together.
     #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
-    pub(super) dataset: Option<PathBuf>,
+    pub(super) dataset: Vec<PathBuf>,
     /// What to train and how: a name in configs/policy/ (small, act_small, diffusion_small, ..) or a .ron file.
     #[arg(long, default_value = "small", value_name = "NAME")]
     pub(super) policy: String,
@@ -43,11 +42,11 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
     pub(super) out: Option<PathBuf>,
     /// Go on with the run in this folder, or from one of its checkpoints.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "init"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "from"])]
     pub(super) resume: Option<PathBuf>,
-    /// Begin with the weights of this policy instead of random ones.
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) init: Option<PathBuf>,
+    /// Begin with the weights and statistics of this policy instead of random weights.
+    #[arg(long, value_name = "FOLDER", alias = "init")]
+    pub(super) from: Option<PathBuf>,
     /// Steps instead of the preset's.
     #[arg(long, value_name = "COUNT")]
     pub(super) steps: Option<usize>,
@@ -107,7 +106,7 @@ pub(super) struct Trained {
 /// Everything that decides a run.
 struct Plan {
     root: PathBuf,
-    dataset: PathBuf,
+    datasets: Vec<PathBuf>,
     preset: Preset,
     resume: Option<(PathBuf, TensorFile)>,
 }
@@ -148,9 +147,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
     }
     std::fs::create_dir_all(&plan.root)?;
     let bar = progress_bar(0, "rows decoded");
-    let rows = crate::dataset::Dataset::open(&plan.dataset)?.len();
-    bar.set_length(rows as u64);
-    let data = TrainData::open(&plan.dataset, &wanted, &plan.root, &|rows| bar.inc(rows as u64));
+    let rows = plan.datasets.iter().map(|root| Ok(crate::dataset::Dataset::open(root)?.len() as u64));
+    bar.set_length(rows.sum::<Result<u64, CliError>>()?);
+    let data = TrainData::open_all(&plan.datasets, &wanted, &plan.root, &|rows| bar.inc(rows as u64));
     bar.finish_and_clear();
     let data = Arc::new(data.map_err(crate::policy::train::TrainError::Load)?);
     let load_s = began.elapsed().as_secs_f64();
@@ -158,12 +157,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
         eprintln!(
             "etude: {}: nobody disturbed these demonstrations, so they hardly show how to recover; expect more from data of \
              `etude generate`",
-            plan.dataset.display()
+            plan.datasets[0].display()
         );
     }
     let config = json!({
         "preset": plan.preset,
-        "dataset": {"path": plan.dataset, "fingerprint": data.fingerprint, "rows": data.rows, "episodes": data.episodes},
+        "dataset": {
+            "paths": plan.datasets, "fingerprint": data.fingerprint, "rows": data.rows, "episodes": data.episodes,
+        },
+        "from": args.from,
         "command": std::env::args().collect::<Vec<_>>(),
         "version": env!("CARGO_PKG_VERSION"),
     });
@@ -199,11 +201,8 @@ impl Stage<'_> {
     /// Trains a network of whatever kind and chooses the policy.
     fn run<N: Keep>(&self, mut network: N, folder: &mut RunFolder, device: &Device) -> Result<Trained, CliError> {
         let Stage { args, plan, data, stop, load_s } = *self;
-        if let Some(init) = &args.init {
-            let file = init.join(WEIGHTS_FILE);
-            let weights = TensorFile::read(&file).map_err(crate::policy::PolicyError::from)?;
-            network = load_weights(network, &weights)
-                .map_err(|problem| crate::policy::PolicyError::Weights { file, problem })?;
+        if let Some(from) = &args.from {
+            network = network.begin_with(from, device)?;
         }
         // A run that has made all its steps already still has its policy.
         let (before, made) = plan.resume.as_ref().map_or((None, 0), |(file, state)| {
@@ -268,7 +267,7 @@ fn interruption() -> Result<Arc<AtomicBool>, CliError> {
 }
 
 fn plan(args: &TrainArgs) -> Result<Plan, CliError> {
-    let (root, mut preset, dataset, resume) = match &args.resume {
+    let (root, mut preset, datasets, resume) = match &args.resume {
         Some(path) => {
             let (root, file, state) = RunFolder::resume(path)?;
             let config = RunFolder::config(&root)?;
@@ -279,17 +278,23 @@ fn plan(args: &TrainArgs) -> Result<Plan, CliError> {
                 ))
             };
             let preset: Preset = serde_json::from_value(config["preset"].clone()).map_err(|_| damaged("preset"))?;
-            let recorded = config["dataset"]["path"].as_str().map(PathBuf::from);
-            let dataset = args.dataset.clone().or(recorded).ok_or_else(|| damaged("dataset.path"))?;
-            (root, preset, dataset, Some((file, state)))
+            // Runs of earlier versions have one path.
+            let paths = &config["dataset"]["paths"];
+            let paths = paths.as_array().into_iter().flatten().chain([&config["dataset"]["path"]]);
+            let recorded: Vec<PathBuf> = paths.filter_map(|path| path.as_str().map(PathBuf::from)).collect();
+            let datasets = if args.dataset.is_empty() { recorded } else { args.dataset.clone() };
+            if datasets.is_empty() {
+                return Err(damaged("dataset.paths"));
+            }
+            (root, preset, datasets, Some((file, state)))
         }
         None => {
-            let (Some(root), Some(dataset)) = (&args.out, &args.dataset) else {
+            let (Some(root), [_, ..]) = (&args.out, &args.dataset[..]) else {
                 return Err(CliError::Usage("give --dataset and --out, or --resume".into()));
             };
             let preset: Preset =
                 config::load_named("configs/policy", &args.policy).map_err(crate::app::AppError::from)?;
-            (root.clone(), preset, dataset.clone(), None)
+            (root.clone(), preset, args.dataset.clone(), None)
         }
     };
     let training = &mut preset.training;
@@ -306,7 +311,7 @@ fn plan(args: &TrainArgs) -> Result<Plan, CliError> {
     if let Some(problem) = problems.first() {
         return Err(CliError::Usage(problem));
     }
-    Ok(Plan { root, dataset, preset, resume })
+    Ok(Plan { root, datasets, preset, resume })
 }
 
 /// Where the policy comes from, for its config.json.

@@ -6,7 +6,8 @@ use super::optimiser::{load_weights, weights_of};
 use super::sentence::Vocabulary;
 use super::small::{SmallNet, SmallScales, SmallShape, SmallSize};
 use super::tensors::TensorFile;
-use super::{CONFIG_FILE, ORIGIN_KEY, Observation, Origin, Policy, PolicyError, PolicySpec, WEIGHTS_FILE};
+use super::{CONFIG_FILE, ORIGIN_KEY, WEIGHTS_FILE, folder_of, read_config};
+use super::{Observation, Origin, Policy, PolicyError, PolicySpec};
 use crate::dataset::schema::{ACTION, CAMERA_PREFIX, STATE};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
@@ -101,6 +102,30 @@ pub fn save(
 }
 
 impl Keep for SmallNet {
+    fn begin_with(self, folder: &Path, device: &Device) -> Result<Self, PolicyError> {
+        let folder = folder_of(folder);
+        let file = folder.join(CONFIG_FILE);
+        let config = read_config(&folder)?;
+        let bad =
+            |problem: String, remedy: &str| PolicyError::Config { file: file.clone(), problem, remedy: remedy.into() };
+        if config["type"].as_str() != Some(KIND) {
+            let problem = format!("it is a policy of the kind {}", config["type"]);
+            return Err(bad(problem, "begin with one of the same kind and size, or from nothing"));
+        }
+        let (shape, scales) = sizes(&config).map_err(|problem| bad(problem, "restore it from a copy"))?;
+        let wanted = self.shape();
+        // New data may show fewer phases and ask in other words of the same vocabulary; the network stays what it was.
+        let alike = SmallShape { phases: shape.phases, sentences: shape.sentences.clone(), ..wanted.clone() };
+        if alike != shape || wanted.phases > shape.phases || wanted.sentences.is_some() && shape.sentences.is_none() {
+            let problem = format!("its network is another one: {shape:?}, the data ask for {wanted:?}");
+            return Err(bad(problem, "give the same --policy preset and data of the same kind, or begin from nothing"));
+        }
+        let file = folder.join(WEIGHTS_FILE);
+        let weights = TensorFile::read(&file)?;
+        let network = SmallNet::new(shape, scales, 0, device);
+        load_weights(network, &weights).map_err(|problem| PolicyError::Weights { file, problem })
+    }
+
     fn save(
         &self,
         folder: &Path,
@@ -132,11 +157,7 @@ impl SmallPolicy {
         };
         let origin: Origin = serde_json::from_value(config[ORIGIN_KEY].clone())
             .map_err(|error| bad(format!("{ORIGIN_KEY}: {error}")))?;
-        let part = |key: &str| config["network"][key].clone();
-        let shape: SmallShape =
-            serde_json::from_value(part("shape")).map_err(|error| bad(format!("network.shape: {error}")))?;
-        let scales: SmallScales =
-            serde_json::from_value(part("scales")).map_err(|error| bad(format!("network.scales: {error}")))?;
+        let (shape, scales) = sizes(config).map_err(&bad)?;
         let inputs = config["input_features"].as_object();
         let names: Vec<String> =
             inputs.into_iter().flatten().filter_map(|(key, _)| Some(key.strip_prefix(CAMERA_PREFIX)?.into())).collect();
@@ -177,6 +198,14 @@ impl SmallPolicy {
         let network = load_weights(network, &weights).map_err(|problem| PolicyError::Weights { file, problem })?;
         Ok(Self { network, spec, device: device.clone() })
     }
+}
+
+/// Shape and scales of the network that a configuration describes, or what is wrong with it.
+fn sizes(config: &Value) -> Result<(SmallShape, SmallScales), String> {
+    let part = |key: &str| config["network"][key].clone();
+    let shape = serde_json::from_value(part("shape")).map_err(|error| format!("network.shape: {error}"))?;
+    let scales = serde_json::from_value(part("scales")).map_err(|error| format!("network.scales: {error}"))?;
+    Ok((shape, scales))
 }
 
 /// Whether a network of this shape can be built at all.
