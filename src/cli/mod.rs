@@ -8,6 +8,7 @@ mod bench_data;
 mod calibrate;
 mod calibrate_window;
 mod cameras;
+mod curves;
 mod dagger;
 mod dataset;
 mod dataset_text;
@@ -85,6 +86,8 @@ enum Verb {
     Dataset(dataset::DatasetVerb),
     /// Train a policy on a dataset.
     Train(train::TrainArgs),
+    /// Watch the curves of a training run in a window.
+    Curves(curves::CurvesArgs),
     /// Judge a policy on unseen starts.
     Evaluate(evaluate::EvaluateArgs),
     /// Let a policy drive, in the simulation or a real arm.
@@ -369,6 +372,7 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             train::train(&args)
         }
+        Verb::Curves(args) => curves::curves(&args),
         Verb::Evaluate(args) => {
             start_logging(cli.verbose);
             evaluate::evaluate(&args)

@@ -7,6 +7,7 @@ use crate::config;
 use crate::evaluate::{self, EvaluateOptions, SELECTION_SEED};
 use crate::operator::Operator;
 use crate::policy::checkpoint::ConfigProblem;
+use crate::policy::curves::{Curves, sparkline};
 use crate::policy::device::device;
 use crate::policy::learner::Keep;
 use crate::policy::lerobot::learn::{ActLearner, DiffusionLearner};
@@ -26,6 +27,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Curves above the progress bar: the first part of the loss, success.
+const LOSS: &str = "loss";
+const SUCCESS: &str = "success_rate";
 /// Points of the curves in a run, about.
 const POINTS: usize = 100;
 
@@ -77,6 +81,12 @@ pub(super) struct TrainArgs {
     /// Task of such evaluations.
     #[arg(long, default_value = "move_t", value_name = "NAME")]
     pub(super) task: String,
+    /// Time limit of each of their episodes, s.
+    #[arg(long, default_value_t = 20.0, value_name = "SECONDS")]
+    pub(super) eval_limit: f64,
+    /// Show the curves in a window; closing it does not end the training.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) window: bool,
     /// One JSON line a report instead of a progress bar.
     #[arg(long)]
     pub(super) json: bool,
@@ -112,7 +122,7 @@ struct Plan {
 }
 
 pub(super) fn train(args: &TrainArgs) -> Result<(), CliError> {
-    let trained = run(args)?;
+    let trained = if args.window { run_in_window(args)? } else { run(args)? };
     if args.json {
         return say(to_json(&trained));
     }
@@ -125,6 +135,22 @@ pub(super) fn train(args: &TrainArgs) -> Result<(), CliError> {
         trained.load_s,
         trained.policy.display()
     ))
+}
+
+/// Trains in a thread of its own, since windows belong to the first one.
+fn run_in_window(args: &TrainArgs) -> Result<Trained, CliError> {
+    let root = match (&args.resume, &args.out) {
+        (Some(path), _) => RunFolder::resume(path)?.0,
+        (None, Some(out)) => out.clone(),
+        (None, None) => return run(args),
+    };
+    std::thread::scope(|scope| {
+        let training = scope.spawn(|| run(args));
+        if let Err(fault) = super::curves::open(&root) {
+            eprintln!("etude: {fault}: training goes on without a window");
+        }
+        training.join().unwrap_or_else(|_| Err(CliError::Window("the training's thread ended early".into())))
+    })
 }
 
 /// Trains as `args` say.
@@ -218,7 +244,8 @@ impl Stage<'_> {
             stop,
             best: None,
             last: before,
-            bar: progress_bar(plan.preset.training.steps as u64, "steps"),
+            bar: training_bar(plan.preset.training.steps as u64),
+            curves: Curves::default(),
             fault: Ok(()),
             steps: made,
         };
@@ -297,6 +324,9 @@ fn plan(args: &TrainArgs) -> Result<Plan, CliError> {
             (root.clone(), preset, args.dataset.clone(), None)
         }
     };
+    if !(0.5..=3600.0).contains(&args.eval_limit) {
+        return Err(CliError::Usage("--eval-limit: give a number from 0.5 to 3600 s".into()));
+    }
     let training = &mut preset.training;
     training.steps = args.steps.unwrap_or(training.steps);
     training.batch = args.batch.unwrap_or(training.batch);
@@ -345,6 +375,8 @@ struct Session<'a> {
     best: Option<(f64, PathBuf)>,
     last: Option<PathBuf>,
     bar: indicatif::ProgressBar,
+    /// What the sparklines above the bar show.
+    curves: Curves,
     fault: Result<(), CliError>,
     steps: usize,
 }
@@ -368,6 +400,10 @@ impl Session<'_> {
         let progress = &look.progress;
         self.bar.set_position(progress.step as u64);
         self.bar.set_message(describe(progress));
+        if let Some((_, loss)) = progress.losses.first() {
+            self.curves.add(LOSS, progress.step as f64, f64::from(*loss));
+            self.bar.set_prefix(sparklines(&self.curves));
+        }
         self.folder.log(progress)?;
         if self.args.json {
             say(to_json(progress))?;
@@ -399,12 +435,14 @@ impl Session<'_> {
             seed: SELECTION_SEED,
             threads: cores(),
             rollout: RolloutOptions::default(),
-            time_limit_s: None,
+            time_limit_s: Some(self.args.eval_limit),
             instruction: None,
             gallery: None,
         };
         let result = evaluate::evaluate(&options, |_| ControlFlow::Continue(()))?;
         self.folder.log_success(step, result.success_rate, result.episodes as usize)?;
+        self.curves.add(SUCCESS, step as f64, result.success_rate);
+        self.bar.set_prefix(sparklines(&self.curves));
         let line = format!("step {step}: {} of {} episodes succeeded", result.successes, result.episodes);
         self.bar.suspend(|| eprintln!("etude: {line}"));
         if self.best.as_ref().is_none_or(|best| result.success_rate >= best.0) {
@@ -412,6 +450,26 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// A progress bar with a line for curves above it.
+fn training_bar(steps: u64) -> indicatif::ProgressBar {
+    let bar = progress_bar(steps, "steps");
+    let template = "{prefix}\n{bar:30} {pos}/{len} steps  {msg}  {eta} left";
+    if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The first part of the loss, and success, one character a few steps.
+fn sparklines(curves: &Curves) -> String {
+    let line = |name: &str, words: &str, width: usize| {
+        let points = curves.series.get(name)?;
+        Some(format!("{words} {} {:.3}", sparkline(points, width), points.last()?[1]))
+    };
+    let lines = [line(LOSS, "loss", 40), line(SUCCESS, "success", 20)];
+    lines.into_iter().flatten().collect::<Vec<_>>().join("   ")
 }
 
 fn describe(progress: &Progress) -> String {

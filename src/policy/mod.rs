@@ -8,6 +8,7 @@ pub mod act;
 pub mod augment;
 pub mod checkpoint;
 pub mod conv;
+pub mod curves;
 pub mod device;
 pub mod diffusion;
 pub mod events;
