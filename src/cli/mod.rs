@@ -5,6 +5,7 @@ mod bench;
 #[cfg(unix)]
 mod bench_bus;
 mod bench_data;
+mod bench_policy;
 mod calibrate;
 mod calibrate_window;
 mod cameras;

@@ -26,9 +26,11 @@ pub mod sentence;
 pub mod small;
 pub mod small_policy;
 pub mod smolvla;
+pub mod speed;
 pub mod tensors;
 pub mod train;
 pub mod vision;
+pub mod yardstick;
 
 use crate::dataset::Image;
 use burn::tensor::Device;

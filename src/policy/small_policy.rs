@@ -63,44 +63,6 @@ fn label_means(data: &TrainData, count: usize) -> Vec<f32> {
     sums.iter().zip(&labels.names).map(mean).collect()
 }
 
-/// Writes the policy into `folder`: config.json with statistics, model.safetensors.
-///
-/// # Errors
-/// [`PolicyError`] when a file cannot be written.
-pub fn save(
-    folder: &Path,
-    network: &SmallNet,
-    cameras: &[CameraInput],
-    origin: &Origin,
-    n_action_steps: usize,
-) -> Result<(), PolicyError> {
-    let io = |source| PolicyError::Io { file: folder.to_path_buf(), source };
-    std::fs::create_dir_all(folder).map_err(io)?;
-    let (shape, joints) = (network.shape(), origin.joints.len());
-    let mut inputs = serde_json::Map::new();
-    inputs.insert(STATE.into(), json!({"type": "STATE", "shape": [joints]}));
-    for camera in cameras {
-        let entry = json!({"type": "VISUAL", "shape": [3, camera.height, camera.width]});
-        inputs.insert(format!("{CAMERA_PREFIX}{}", camera.name), entry);
-    }
-    let config = json!({
-        "type": KIND,
-        "n_obs_steps": 1,
-        "chunk_size": shape.chunk,
-        "n_action_steps": n_action_steps,
-        "input_features": inputs,
-        "output_features": {ACTION: {"type": "ACTION", "shape": [joints]}},
-        "network": {"shape": shape, "scales": network.scales()},
-        ORIGIN_KEY: origin,
-    });
-    let text = serde_json::to_string_pretty(&config).unwrap_or_default();
-    let file = folder.join(CONFIG_FILE);
-    std::fs::write(&file, text).map_err(|source| PolicyError::Io { file, source })?;
-    let metadata = [("format".to_string(), "pt".to_string())].into();
-    TensorFile { metadata, tensors: weights_of(network) }.write(&folder.join(WEIGHTS_FILE))?;
-    Ok(())
-}
-
 impl Keep for SmallNet {
     fn begin_with(self, folder: &Path, device: &Device) -> Result<Self, PolicyError> {
         let folder = folder_of(folder);
@@ -133,7 +95,31 @@ impl Keep for SmallNet {
         origin: &Origin,
         n_action_steps: usize,
     ) -> Result<(), PolicyError> {
-        save(folder, self, cameras, origin, n_action_steps)
+        let io = |source| PolicyError::Io { file: folder.to_path_buf(), source };
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let (shape, joints) = (self.shape(), origin.joints.len());
+        let mut inputs = serde_json::Map::new();
+        inputs.insert(STATE.into(), json!({"type": "STATE", "shape": [joints]}));
+        for camera in cameras {
+            let entry = json!({"type": "VISUAL", "shape": [3, camera.height, camera.width]});
+            inputs.insert(format!("{CAMERA_PREFIX}{}", camera.name), entry);
+        }
+        let config = json!({
+            "type": KIND,
+            "n_obs_steps": 1,
+            "chunk_size": shape.chunk,
+            "n_action_steps": n_action_steps,
+            "input_features": inputs,
+            "output_features": {ACTION: {"type": "ACTION", "shape": [joints]}},
+            "network": {"shape": shape, "scales": self.scales()},
+            ORIGIN_KEY: origin,
+        });
+        let text = serde_json::to_string_pretty(&config).unwrap_or_default();
+        let file = folder.join(CONFIG_FILE);
+        std::fs::write(&file, text).map_err(|source| PolicyError::Io { file, source })?;
+        let metadata = [("format".to_string(), "pt".to_string())].into();
+        TensorFile { metadata, tensors: weights_of(self) }.write(&folder.join(WEIGHTS_FILE))?;
+        Ok(())
     }
 }
 
