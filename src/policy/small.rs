@@ -2,7 +2,7 @@
 //! precision; joints beside them; a chunk of targets relative to the present joints. It has no memory. Where the data hold
 //! different task texts it reads them. From docs/train.md's recipe, in two sizes.
 
-use super::conv::conv2d;
+use super::conv::{Stride, conv2d};
 use super::learner::{Batch, Learner, Loss};
 use super::sentence::Vocabulary;
 use burn::module::{Module, Param};
@@ -253,9 +253,9 @@ impl SmallNet {
 impl Eye {
     /// [batch, 3, height, width] to [batch, embedding]; `looks_for` [batch, 2 * channels]: gains less one, then offsets.
     fn forward(&self, picture: Tensor<4>, looks_for: Option<Tensor<2>>) -> Tensor<2> {
-        let conv = |x: Tensor<4>, conv: &Conv, number: usize, cut: bool| {
-            let (_, stride, padding) = CONVOLUTIONS[number];
-            conv2d(x, conv.weight.val(), conv.bias.val(), stride, padding, cut)
+        let conv = |x: Tensor<4>, conv: &Conv, number: usize, relu: bool| {
+            let (_, step, padding) = CONVOLUTIONS[number];
+            conv2d(x, conv.weight.val(), conv.bias.val(), Stride { step, padding, relu })
         };
         let x = conv(picture.sub_scalar(0.5), &self.conv1, 0, true);
         let x = conv(x, &self.conv2, 1, true);
