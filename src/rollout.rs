@@ -4,89 +4,67 @@
 //! on a fast machine. At a real arm the network thinks in a thread of its own and the tick never waits for it: what is not
 //! there in time is late, and the arm follows the older chunk, or holds still.
 
+use crate::backend::servo::{self, ServoArm};
 use crate::camera::live::wait_for_pictures;
 use crate::camera::{CameraFrame, CameraSensor, CameraState, CamerasInUse};
+use crate::config::{Scene, TaskConfig};
 use crate::control::{Control, ControlRate, ControlSystems};
 use crate::dataset::Image;
 use crate::episode::{Episode, EpisodeStarted};
 use crate::joint_units::JointUnits;
 use crate::operator::{DriveArms, Operator, has_the_arm};
-use crate::policy::gate::{self, Robot};
+use crate::policy::gate::{self, Asked, Robot};
 use crate::policy::pictures::resize;
 use crate::policy::{Moment, Observation, Policy, PolicySpec};
 use crate::robot::{Arm, JointCommand, JointState};
 use crate::teleop::TeleopInput;
-use crate::world::{ActiveScene, Order};
+use crate::world::{ActiveScene, Order, may_ask};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
+mod nudge;
+mod queue;
+
+pub use nudge::Nudge;
+pub use queue::ChunkQueue;
+
+/// What counts where chunks overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub enum Overlap {
+    /// As the policy says.
+    #[default]
+    OfPolicy,
+    /// The newest chunk alone.
+    Newest,
+    /// A mean in which a chunk has the weight exp(-x * age in ticks); below 0 older chunks weigh more, as in LeRobot's
+    /// temporal ensembling.
+    Mean(f32),
+}
+
 /// How a policy's chunks are followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RolloutOptions {
     /// Targets followed before the policy is asked again; `None`: as the policy says.
     pub execute: Option<usize>,
-    /// Weight of older chunks, exp(-x * age in ticks); `None`: only the newest counts.
-    pub ensemble: Option<f32>,
+    /// What counts where chunks overlap.
+    pub overlap: Overlap,
+    /// Noise on the commands of an arm that stands still, rad, see [`Nudge`]; `None`: as the policy says.
+    pub nudge_rad: Option<f64>,
     /// Ticks after which a chunk arrives in the simulation.
     pub latency_ticks: u64,
     /// Whether the network thinks in its own thread against the clock, as at a real arm.
     pub real_time: bool,
 }
 
-/// Chunks that have arrived, and what they say for each tick.
-#[derive(Clone, Debug, Default)]
-pub struct ChunkQueue {
-    /// Tick it was asked in, and its targets; newest first.
-    chunks: VecDeque<(u64, Vec<f32>)>,
-    joints: usize,
-}
-
-impl ChunkQueue {
-    /// An empty queue for chunks of so many joints.
-    pub fn new(joints: usize) -> Self {
-        Self { chunks: VecDeque::new(), joints }
-    }
-
-    /// Adds the chunk that was asked for in tick `asked`.
-    pub fn push(&mut self, asked: u64, chunk: Vec<f32>) {
-        let at = self.chunks.iter().take_while(|(other, _)| *other > asked).count();
-        self.chunks.insert(at, (asked, chunk));
-    }
-
-    /// Targets for `tick`; `None` when no chunk reaches so far. Chunks that are used up are dropped.
-    pub fn targets(&mut self, tick: u64, ensemble: Option<f32>) -> Option<Vec<f32>> {
-        let joints = self.joints;
-        let part = |(asked, chunk): &(u64, Vec<f32>)| {
-            let step = usize::try_from(tick.checked_sub(*asked)?).ok()?;
-            chunk.get(step * joints..(step + 1) * joints).map(<[f32]>::to_vec)
-        };
-        self.chunks.retain(|chunk| part(chunk).is_some());
-        let newest = self.chunks.front()?;
-        let Some(fading) = ensemble else { return part(newest) };
-        let (mut sums, mut weights) = (vec![0.0; joints], 0.0);
-        for chunk in &self.chunks {
-            let weight = (-fading * (newest.0 - chunk.0) as f32).exp();
-            for (sum, target) in sums.iter_mut().zip(part(chunk)?) {
-                *sum += weight * target;
-            }
-            weights += weight;
-        }
-        Some(sums.into_iter().map(|sum| sum / weights).collect())
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.chunks.clear();
-    }
-}
-
 /// A question to the network.
 struct Question {
     episode: u64,
     tick: u64,
+    noise_seed: u64,
     history: Vec<Arc<Moment>>,
     task: String,
 }
@@ -128,6 +106,7 @@ pub struct PolicyDriver {
     options: RolloutOptions,
     units: JointUnits,
     queue: ChunkQueue,
+    nudge: Nudge,
     history: VecDeque<Arc<Moment>>,
     /// In the simulation: chunks on their way, with the tick of their arrival and the one that asked.
     coming: VecDeque<(u64, u64, Vec<f32>)>,
@@ -153,7 +132,17 @@ impl PolicyDriver {
         self.fault.take()
     }
 
+    /// The fading of [`ChunkQueue::targets`].
+    fn ensemble(&self) -> Option<f32> {
+        match self.options.overlap {
+            Overlap::OfPolicy => self.spec.ensemble,
+            Overlap::Newest => None,
+            Overlap::Mean(fading) => Some(fading),
+        }
+    }
+
     fn forget(&mut self) {
+        self.nudge.forget();
         self.queue.clear();
         self.history.clear();
         self.coming.clear();
@@ -167,7 +156,7 @@ impl PolicyDriver {
     }
 
     /// Asks the network if it is time, and takes what has arrived.
-    fn think(&mut self, episode: u64, tick: u64, task: &str) {
+    fn think(&mut self, (episode, seed): (u64, u64), tick: u64, task: &str) {
         let execute = self.options.execute.unwrap_or(self.spec.n_action_steps).max(1) as u64;
         // A chunk that takes a while is asked for so much earlier.
         let every = execute.saturating_sub(self.options.latency_ticks).max(1);
@@ -177,7 +166,7 @@ impl PolicyDriver {
             Mind::Here(policy) => {
                 if due {
                     let observation = Observation { history: &history, task };
-                    let answer = policy.predict(&[observation], episode.wrapping_mul(1 << 20).wrapping_add(tick));
+                    let answer = policy.predict(&[observation], noise_seed(seed, tick));
                     self.last_asked = Some(tick);
                     match answer.map(|mut chunks| chunks.pop()) {
                         Ok(Some(chunk)) => {
@@ -208,7 +197,8 @@ impl PolicyDriver {
                     }
                 }
                 if due && !*busy {
-                    let question = Question { episode, tick, history, task: task.into() };
+                    let question =
+                        Question { episode, tick, noise_seed: noise_seed(seed, tick), history, task: task.into() };
                     *busy = questions.try_send(question).is_ok();
                     if *busy {
                         self.last_asked = Some(tick);
@@ -227,12 +217,17 @@ impl PolicyDriver {
     }
 }
 
+/// Seed of the noise a policy draws in a tick: the same whichever world the episode runs in.
+fn noise_seed(episode_seed: u64, tick: u64) -> u64 {
+    episode_seed.wrapping_mul(1 << 20).wrapping_add(tick)
+}
+
 /// Answers questions until nobody asks any more.
 fn think_beside(mut policy: Box<dyn Policy>, questions: &Receiver<Question>, answers: &SyncSender<Answer>) {
     while let Ok(question) = questions.recv() {
         let began = std::time::Instant::now();
         let observation = Observation { history: &question.history, task: &question.task };
-        let chunk = match policy.predict(&[observation], question.episode.wrapping_add(question.tick)) {
+        let chunk = match policy.predict(&[observation], question.noise_seed) {
             Ok(mut chunks) => chunks.pop().ok_or_else(|| "the policy gave no answer".to_string()),
             Err(error) => Err(error.to_string()),
         };
@@ -261,8 +256,8 @@ pub fn install(world: &mut World, policy: Box<dyn Policy>, options: RolloutOptio
         limits: units.limits().to_vec(),
         cameras: cameras.into_iter().map(|(_, name)| name).collect(),
         fps: world.resource::<ControlRate>().hz,
-        task: world.resource::<ActiveScene>().scene.instruction.clone(),
-        state: None,
+        asked: asked(&world.resource::<ActiveScene>().scene, &spec),
+        state: standing(world, &arm, &units),
     };
     let refusals = gate::refusals(&spec, &robot);
     if !refusals.is_empty() {
@@ -270,8 +265,11 @@ pub fn install(world: &mut World, policy: Box<dyn Policy>, options: RolloutOptio
     }
     let names: Vec<String> = spec.cameras.iter().map(|camera| camera.name.clone()).collect();
     for mut sensor in world.query::<&mut CameraSensor>().iter_mut(world) {
-        if let Some(camera) = spec.cameras.iter().find(|camera| camera.name == sensor.config.name) {
-            (sensor.config.width, sensor.config.height) = (camera.width as u32, camera.height as u32);
+        if let Some(at) = spec.cameras.iter().position(|camera| camera.name == sensor.config.name) {
+            // As large as the data's pictures were, and from there to the policy's size in the same way.
+            let camera = &spec.cameras[at];
+            let (width, height) = spec.recorded.get(at).copied().unwrap_or((camera.width, camera.height));
+            (sensor.config.width, sensor.config.height) = (width as u32, height as u32);
         }
     }
     wait_for_pictures(world, &names).map_err(|error| vec![error.to_string()])?;
@@ -288,6 +286,7 @@ pub fn install(world: &mut World, policy: Box<dyn Policy>, options: RolloutOptio
     world.insert_resource(PolicyDriver {
         mind: SyncCell::new(mind),
         queue: ChunkQueue::new(units.names().len()),
+        nudge: Nudge::new(options.nudge_rad.unwrap_or(spec.nudge_rad)),
         spec,
         options,
         units,
@@ -299,6 +298,25 @@ pub fn install(world: &mut World, policy: Box<dyn Policy>, options: RolloutOptio
         fault: None,
     });
     Ok(())
+}
+
+/// What episodes of `scene` ask for, as far as it matters to a policy.
+fn asked(scene: &Scene, spec: &PolicySpec) -> Asked {
+    match &scene.task {
+        TaskConfig::SortByWord { .. } => {
+            let known = spec.tasks.iter().filter(|task| may_ask(scene, task)).count();
+            Asked::Drawn { scene: scene.title.clone(), known }
+        }
+        _ => Asked::Always(scene.instruction.clone()),
+    }
+}
+
+/// Where a real arm stands, LeRobot's numbers; a simulated one is set to a start of its own before it moves.
+fn standing(world: &mut World, arm: &Arm, units: &JointUnits) -> Option<Vec<f32>> {
+    world.get_resource::<ServoArm>()?;
+    servo::read_now(world);
+    let q_rad = arm.joints.iter().map(|joint| Some(world.get::<JointState>(*joint)?.position_rad));
+    Some(units.to_lerobot(&q_rad.collect::<Option<Vec<f64>>>()?))
 }
 
 /// Adds the operator [`Operator::Policy`]; it drives once there is a [`PolicyDriver`].
@@ -315,9 +333,10 @@ pub fn plugin(app: &mut App) {
                 .run_if(resource_exists::<PolicyDriver>),
         ),
     );
-    app.add_observer(|_: On<EpisodeStarted>, driver: Option<ResMut<PolicyDriver>>| {
+    app.add_observer(|started: On<EpisodeStarted>, driver: Option<ResMut<PolicyDriver>>| {
         if let Some(mut driver) = driver {
             driver.forget();
+            driver.nudge.restart(started.seed);
         }
     });
 }
@@ -374,7 +393,8 @@ fn drive(
         }
         pictures.push(Arc::new(picture));
     }
-    let state = driver.units.to_lerobot(&arm.positions_rad(&states));
+    let q_rad = arm.positions_rad(&states);
+    let state = driver.units.to_lerobot(&q_rad);
     let moment = Arc::new(Moment { state, pictures });
     let moments = driver.spec.n_obs_steps.max(1);
     driver.history.push_back(moment.clone());
@@ -384,9 +404,13 @@ fn drive(
     while driver.history.len() > moments {
         driver.history.pop_front();
     }
-    driver.think(episode.number, episode.tick, &order.text);
-    match driver.queue.targets(episode.tick, driver.options.ensemble) {
-        Some(targets) => arm.command(&mut commands, &driver.units.to_rad(&targets)),
+    driver.think((episode.number, episode.seed), episode.tick, &order.text);
+    match driver.queue.targets(episode.tick, driver.ensemble()) {
+        Some(targets) => {
+            let mut command_rad = driver.units.to_rad(&targets);
+            driver.nudge.add_to(&mut command_rad, &q_rad);
+            arm.command(&mut commands, &command_rad);
+        }
         None => driver.load.held_ticks += 1,
     }
 }
@@ -394,33 +418,6 @@ fn drive(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn chunk(first: f32) -> Vec<f32> {
-        (0..4).map(|step| first + step as f32).collect()
-    }
-
-    #[test]
-    fn the_newest_chunk_counts_and_late_ones_are_followed_from_their_own_tick() {
-        let mut queue = ChunkQueue::new(1);
-        queue.push(10, chunk(0.0));
-        assert_eq!(queue.targets(10, None), Some(vec![0.0]));
-        // Arrives two ticks after it was asked for.
-        queue.push(12, chunk(100.0));
-        queue.push(11, chunk(50.0));
-        assert_eq!(queue.targets(13, None), Some(vec![101.0]));
-        assert_eq!(queue.targets(15, None), Some(vec![103.0]));
-        assert_eq!(queue.targets(16, None), None);
-    }
-
-    #[test]
-    fn ensembling_weighs_older_chunks_less() {
-        let mut queue = ChunkQueue::new(1);
-        queue.push(0, vec![0.0; 4]);
-        queue.push(1, vec![1.0; 4]);
-        assert_eq!(queue.targets(1, Some(0.0)), Some(vec![0.5]));
-        let weighed = queue.targets(2, Some(1.0)).unwrap()[0];
-        assert!((weighed - 1.0 / (1.0 + (-1.0f32).exp())).abs() < 1e-6);
-    }
 
     #[test]
     fn only_a_real_touch_takes_the_arm() {

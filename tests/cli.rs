@@ -1,6 +1,8 @@
 //! The program as a person calls it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[path = "cli/policy.rs"]
+mod policy;
 #[path = "cli/recording.rs"]
 mod recording;
 

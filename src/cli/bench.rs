@@ -35,6 +35,8 @@ enum Part {
     /// The servo bus: time of a tick, punctuality, latency from a leader to its follower.
     #[cfg(unix)]
     Bus(super::bench_bus::BenchBusArgs),
+    /// Networks: how long they take to answer and to learn.
+    Policy(super::bench_policy::BenchPolicyArgs),
 }
 
 /// What was measured.
@@ -66,9 +68,11 @@ struct Case {
 }
 
 pub(super) fn bench(args: &BenchArgs) -> Result<(), CliError> {
-    #[cfg(unix)]
-    if let Some(Part::Bus(args)) = &args.part {
-        return super::bench_bus::bench_bus(args);
+    match &args.part {
+        #[cfg(unix)]
+        Some(Part::Bus(args)) => return super::bench_bus::bench_bus(args),
+        Some(Part::Policy(args)) => return super::bench_policy::bench_policy(args),
+        None => {}
     }
     if !(args.seconds.is_finite() && (0.1..=600.0).contains(&args.seconds)) {
         return Err(CliError::Usage(format!("--seconds {}: give a number from 0.1 to 600", args.seconds)));

@@ -4,7 +4,7 @@ use super::{CliError, WorldArgs, progress_bar, say, to_json};
 use crate::evaluate::{self, EvaluateError, EvaluateOptions, Evaluation, FIRST_SEED};
 use crate::headless::EpisodeReport;
 use crate::operator::Operator;
-use crate::rollout::RolloutOptions;
+use crate::rollout::{Overlap, RolloutOptions};
 use clap::Args;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -15,9 +15,14 @@ pub(super) struct FollowArgs {
     /// Follow so many targets of a chunk before looking again; without it as the policy says.
     #[arg(long, value_name = "TICKS", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(super) execute: Option<u16>,
-    /// Average overlapping chunks, older ones with the weight exp(-X * age in ticks); without it the newest counts.
-    #[arg(long, value_name = "X")]
-    pub(super) ensemble: Option<f32>,
+    /// Average overlapping chunks, each with the weight exp(-X * age in ticks), or "newest": it alone counts; without the
+    /// option as the policy says.
+    #[arg(long, value_name = "X", value_parser = parse_overlap, allow_hyphen_values = true)]
+    pub(super) ensemble: Option<Overlap>,
+    /// Noise on the commands of an arm that stands still, so that it gets going again: rad, or "off"; without the option
+    /// as the policy says.
+    #[arg(long, value_name = "RAD", value_parser = parse_nudge)]
+    pub(super) nudge: Option<f64>,
     /// Simulated time the network takes, ticks.
     #[arg(long, default_value_t = 0, value_name = "TICKS", value_parser = clap::value_parser!(u64).range(0..=100))]
     pub(super) latency_ticks: u64,
@@ -27,17 +32,32 @@ pub(super) struct FollowArgs {
 }
 
 impl FollowArgs {
-    pub(super) fn options(&self, real_time: bool) -> Result<RolloutOptions, CliError> {
-        if self.ensemble.is_some_and(|fading| !(0.0..=100.0).contains(&fading)) {
-            return Err(CliError::Usage("--ensemble: give a number from 0 to 100, such as 0.5".into()));
-        }
-        Ok(RolloutOptions {
+    pub(super) fn options(&self, real_time: bool) -> RolloutOptions {
+        RolloutOptions {
             execute: self.execute.map(usize::from),
-            ensemble: self.ensemble,
+            overlap: self.ensemble.unwrap_or_default(),
+            nudge_rad: self.nudge,
             latency_ticks: self.latency_ticks,
             real_time,
-        })
+        }
     }
+}
+
+fn parse_overlap(text: &str) -> Result<Overlap, String> {
+    if text == "newest" {
+        return Ok(Overlap::Newest);
+    }
+    let fading = text.parse().ok().filter(|fading| (-10.0..=100.0).contains(fading));
+    let remedy = "give a number from -10 to 100, such as 0.5 (below 0 older chunks weigh more), or newest";
+    fading.map(Overlap::Mean).ok_or_else(|| remedy.into())
+}
+
+fn parse_nudge(text: &str) -> Result<f64, String> {
+    if text == "off" {
+        return Ok(0.0);
+    }
+    let amplitude = text.parse().ok().filter(|amplitude| (0.0..=0.1).contains(amplitude));
+    amplitude.ok_or_else(|| "give rad from 0 to 0.1, such as 0.015, or off".into())
 }
 
 /// Options of `etude evaluate`.
@@ -94,7 +114,7 @@ pub(super) fn judge(args: &EvaluateArgs) -> Result<Evaluation, CliError> {
         episodes: args.episodes,
         seed: args.seed,
         threads: args.threads.map_or_else(cores, usize::from),
-        rollout: args.follow.options(false)?,
+        rollout: args.follow.options(false),
         time_limit_s: args.time_limit,
         instruction: args.follow.instruction.clone(),
         gallery: args.gallery.clone(),

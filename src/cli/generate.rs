@@ -2,18 +2,19 @@
 
 use super::record::parse_size;
 use super::{CliError, WorldArgs, progress_bar, say};
-use crate::app::Loaded;
-use crate::generate::{self, Camera, GenerateError, Made, Progress, Settings, Shard};
+use crate::app::{Loaded, RunOptions};
+use crate::generate::{self, Camera, Demonstration, GenerateError, Made, Progress, Settings, Shard};
 use crate::operator::Operator;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Quantiser of pictures: what it costs and keeps is measured in docs/generate.md.
 pub(super) const QUANTISER: u8 = 14;
 /// Time an attempt may take at the expert's own pace, s.
-const LIMIT_S: f64 = 15.0;
+pub(super) const LIMIT_S: f64 = 15.0;
 /// Progress as JSON comes this often.
 const TELL: Duration = Duration::from_secs(5);
 
@@ -86,9 +87,9 @@ enum KeepArg {
 
 /// How many worlds run at once.
 #[derive(Clone, Copy, Debug)]
-struct Workers(usize);
+pub(super) struct Workers(usize);
 
-fn parse_workers(text: &str) -> Result<Workers, String> {
+pub(super) fn parse_workers(text: &str) -> Result<Workers, String> {
     if text == "auto" {
         return Ok(Workers(std::thread::available_parallelism().map_or(1, usize::from)));
     }
@@ -131,9 +132,21 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
         let (found, name) = generate::demonstrations(root, &loaded, &options, settings.control_hz)?;
         (demonstrations, settings.from) = (found, Some(name));
     }
-    let shard = args.shard;
+    make(&loaded, &options, &settings, &demonstrations, (args.shard, args.workers), &args.out, args.json)
+}
+
+/// Makes the dataset with a progress bar, or one JSON line now and then, and tells of it.
+pub(super) fn make(
+    loaded: &Loaded,
+    options: &RunOptions,
+    settings: &Settings,
+    demonstrations: &[Arc<Demonstration>],
+    (shard, workers): (Shard, Workers),
+    out: &Path,
+    json: bool,
+) -> Result<(), CliError> {
     let of = shard.episodes(settings.episodes);
-    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(of.end - of.start, "episodes") };
+    let bar = if json { indicatif::ProgressBar::hidden() } else { progress_bar(of.end - of.start, "episodes") };
     let mut told = Instant::now();
     let mut trouble = None;
     let watch = |progress: &Progress| {
@@ -144,23 +157,23 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
             100.0 * progress.kept_share,
             progress.ticks_per_second
         ));
-        if args.json && told.elapsed() > TELL {
+        if json && told.elapsed() > TELL {
             told = Instant::now();
             trouble = say(serde_json::to_string(&Line::Progress(progress)).unwrap_or_default()).err();
         }
     };
-    let made = generate::run(&loaded, &options, &settings, &demonstrations, (shard, args.workers.0), &args.out, watch)?;
+    let made = generate::run(loaded, options, settings, demonstrations, (shard, workers.0), out, watch)?;
     bar.finish_and_clear();
     if let Some(trouble) = trouble {
         return Err(trouble);
     }
-    tell(args, &made)
+    tell(json, &made)
 }
 
-fn tell(args: &GenerateArgs, made: &Made) -> Result<(), CliError> {
+fn tell(json: bool, made: &Made) -> Result<(), CliError> {
     let kept_share = made.episodes as f64 / made.tried.max(1) as f64;
     let per_second = |count: u64| if made.making_s > 0.0 { count as f64 / made.making_s } else { 0.0 };
-    if args.json {
+    if json {
         let (episodes_per_minute, ticks_per_second) = (60.0 * per_second(made.made_now), per_second(made.ticks));
         let done = Line::Done(Done { made, kept_share, episodes_per_minute, ticks_per_second });
         return say(serde_json::to_string(&done).unwrap_or_default());
@@ -184,7 +197,7 @@ fn tell(args: &GenerateArgs, made: &Made) -> Result<(), CliError> {
     ))
 }
 
-fn settings(args: &GenerateArgs, loaded: &Loaded, options: &crate::app::RunOptions) -> Result<Settings, CliError> {
+fn settings(args: &GenerateArgs, loaded: &Loaded, options: &RunOptions) -> Result<Settings, CliError> {
     let scene = &loaded.scene.scene;
     let speed = args.world.speed.unwrap_or(1.0);
     let names: &[String] = if args.cameras == ["none"] { &[] } else { &args.cameras };
@@ -223,6 +236,7 @@ fn settings(args: &GenerateArgs, loaded: &Loaded, options: &crate::app::RunOptio
             Some(_) => 4.0 * LIMIT_S,
             None => LIMIT_S / speed.clamp(0.05, 1.0),
         }),
+        pilot: None,
         worlds_differ: loaded.worlds.ranges(scene).is_some(),
         world: generate::world_hash(loaded, options),
         etude: env!("CARGO_PKG_VERSION").into(),

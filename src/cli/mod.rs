@@ -5,9 +5,12 @@ mod bench;
 #[cfg(unix)]
 mod bench_bus;
 mod bench_data;
+mod bench_policy;
 mod calibrate;
 mod calibrate_window;
 mod cameras;
+mod curves;
+mod dagger;
 mod dataset;
 mod dataset_text;
 mod dataset_view;
@@ -84,10 +87,14 @@ enum Verb {
     Dataset(dataset::DatasetVerb),
     /// Train a policy on a dataset.
     Train(train::TrainArgs),
+    /// Watch the curves of a training run in a window.
+    Curves(curves::CurvesArgs),
     /// Judge a policy on unseen starts.
     Evaluate(evaluate::EvaluateArgs),
     /// Let a policy drive, in the simulation or a real arm.
     Rollout(rollout::RolloutArgs),
+    /// Let a policy drive in the simulation while the expert labels, for the next round of training.
+    Dagger(dagger::DaggerArgs),
     /// Generate, train and evaluate: a result from nothing, by one command.
     Recipe(recipe::RecipeArgs),
     /// Draw the practice window into a PNG file.
@@ -366,11 +373,16 @@ pub fn main() -> Result<(), CliError> {
             start_logging(cli.verbose);
             train::train(&args)
         }
+        Verb::Curves(args) => curves::curves(&args),
         Verb::Evaluate(args) => {
             start_logging(cli.verbose);
             evaluate::evaluate(&args)
         }
         Verb::Rollout(args) => rollout::rollout(&args, cli.verbose),
+        Verb::Dagger(args) => {
+            start_logging(cli.verbose);
+            dagger::dagger(&args)
+        }
         Verb::Recipe(args) => {
             start_logging(cli.verbose);
             recipe::recipe(&args)

@@ -81,9 +81,14 @@ fn parse(command: &str, out: &Path) -> Result<Verb, String> {
     let cli = Cli::try_parse_from(std::iter::once("etude".to_string()).chain(words)).map_err(|e| e.to_string())?;
     match cli.verb {
         Some(
-            verb @ (Verb::Generate(_) | Verb::Record(_) | Verb::Dataset(_) | Verb::Train(_) | Verb::Evaluate(_)),
+            verb @ (Verb::Generate(_)
+            | Verb::Dagger(_)
+            | Verb::Record(_)
+            | Verb::Dataset(_)
+            | Verb::Train(_)
+            | Verb::Evaluate(_)),
         ) => Ok(verb),
-        _ => Err("only generate, record, dataset, train and evaluate are part of recipes".into()),
+        _ => Err("only generate, dagger, record, dataset, train and evaluate are part of recipes".into()),
     }
 }
 
@@ -152,6 +157,11 @@ pub(super) fn recipe(args: &RecipeArgs) -> Result<(), CliError> {
                 generate.episodes = args.demonstrations.unwrap_or(generate.episodes);
                 generate.seed += args.seed;
                 super::generate::generate(&generate)?;
+            }
+            Verb::Dagger(mut dagger) => {
+                dagger.episodes = args.demonstrations.map_or(dagger.episodes, |count| count.min(dagger.episodes));
+                dagger.seed += args.seed;
+                super::dagger::dagger(&dagger)?;
             }
             Verb::Record(record) => super::record::record(&record, 0)?,
             Verb::Dataset(verb) => super::dataset::run(&verb)?,
@@ -247,6 +257,7 @@ fn already_begun(verb: &Verb) -> bool {
         Verb::Train(train) => train.out.as_deref().is_some_and(has_checkpoints),
         Verb::Generate(generate) => generate.out.exists(),
         Verb::Record(record) => record.out.exists(),
+        Verb::Dagger(dagger) => dagger.out.exists(),
         _ => false,
     }
 }
@@ -254,7 +265,7 @@ fn already_begun(verb: &Verb) -> bool {
 fn train_policy(mut options: TrainArgs, args: &RecipeArgs) -> Result<Trained, CliError> {
     if let Some(run) = options.out.clone().filter(|run| has_checkpoints(run)) {
         options.resume = Some(run);
-        (options.out, options.init) = (None, None);
+        (options.out, options.from) = (None, None);
     }
     options.steps = args.steps.or(options.steps);
     options.seed = Some(options.seed.unwrap_or(0) + args.seed);

@@ -45,7 +45,7 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
     let run = args.world.options(Operator::Policy)?;
     let policy = policy::load(&args.policy, &Device::flex())?;
     let real_time = args.world.is_real() || args.window;
-    let options = args.follow.options(real_time)?;
+    let options = args.follow.options(real_time);
     let refused = |refusals| CliError::from(EvaluateError::Refused(refusals));
     if args.window {
         return in_window(args, run, policy, options, verbose);

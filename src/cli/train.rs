@@ -7,16 +7,16 @@ use crate::config;
 use crate::evaluate::{self, EvaluateOptions, SELECTION_SEED};
 use crate::operator::Operator;
 use crate::policy::checkpoint::ConfigProblem;
+use crate::policy::curves::{Curves, sparkline};
 use crate::policy::device::device;
 use crate::policy::learner::Keep;
 use crate::policy::lerobot::learn::{ActLearner, DiffusionLearner};
 use crate::policy::loader::{TrainData, Wanted};
-use crate::policy::optimiser::load_weights;
 use crate::policy::preset::{NetworkPreset, Preset};
 use crate::policy::run_folder::RunFolder;
 use crate::policy::tensors::TensorFile;
 use crate::policy::train::{Look, Progress, fit};
-use crate::policy::{Origin, WEIGHTS_FILE, small_policy};
+use crate::policy::{Origin, small_policy};
 use crate::rollout::RolloutOptions;
 use burn::tensor::Device;
 use clap::Args;
@@ -27,15 +27,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Curves above the progress bar: the first part of the loss, success.
+const LOSS: &str = "loss";
+const SUCCESS: &str = "success_rate";
 /// Points of the curves in a run, about.
 const POINTS: usize = 100;
 
 /// Options of `etude train`.
 #[derive(Args, Clone, Debug)]
 pub(super) struct TrainArgs {
-    /// Dataset to learn from.
+    /// Dataset to learn from; may be given several times, for several datasets together.
     #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
-    pub(super) dataset: Option<PathBuf>,
+    pub(super) dataset: Vec<PathBuf>,
     /// What to train and how: a name in configs/policy/ (small, act_small, diffusion_small, ..) or a .ron file.
     #[arg(long, default_value = "small", value_name = "NAME")]
     pub(super) policy: String,
@@ -43,11 +46,11 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "FOLDER", required_unless_present = "resume")]
     pub(super) out: Option<PathBuf>,
     /// Go on with the run in this folder, or from one of its checkpoints.
-    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "init"])]
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "from"])]
     pub(super) resume: Option<PathBuf>,
-    /// Begin with the weights of this policy instead of random ones.
-    #[arg(long, value_name = "FOLDER")]
-    pub(super) init: Option<PathBuf>,
+    /// Begin with the weights and statistics of this policy instead of random weights.
+    #[arg(long, value_name = "FOLDER", alias = "init")]
+    pub(super) from: Option<PathBuf>,
     /// Steps instead of the preset's.
     #[arg(long, value_name = "COUNT")]
     pub(super) steps: Option<usize>,
@@ -78,6 +81,12 @@ pub(super) struct TrainArgs {
     /// Task of such evaluations.
     #[arg(long, default_value = "move_t", value_name = "NAME")]
     pub(super) task: String,
+    /// Time limit of each of their episodes, s.
+    #[arg(long, default_value_t = 20.0, value_name = "SECONDS")]
+    pub(super) eval_limit: f64,
+    /// Show the curves in a window; closing it does not end the training.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) window: bool,
     /// One JSON line a report instead of a progress bar.
     #[arg(long)]
     pub(super) json: bool,
@@ -107,13 +116,13 @@ pub(super) struct Trained {
 /// Everything that decides a run.
 struct Plan {
     root: PathBuf,
-    dataset: PathBuf,
+    datasets: Vec<PathBuf>,
     preset: Preset,
     resume: Option<(PathBuf, TensorFile)>,
 }
 
 pub(super) fn train(args: &TrainArgs) -> Result<(), CliError> {
-    let trained = run(args)?;
+    let trained = if args.window { run_in_window(args)? } else { run(args)? };
     if args.json {
         return say(to_json(&trained));
     }
@@ -126,6 +135,22 @@ pub(super) fn train(args: &TrainArgs) -> Result<(), CliError> {
         trained.load_s,
         trained.policy.display()
     ))
+}
+
+/// Trains in a thread of its own, since windows belong to the first one.
+fn run_in_window(args: &TrainArgs) -> Result<Trained, CliError> {
+    let root = match (&args.resume, &args.out) {
+        (Some(path), _) => RunFolder::resume(path)?.0,
+        (None, Some(out)) => out.clone(),
+        (None, None) => return run(args),
+    };
+    std::thread::scope(|scope| {
+        let training = scope.spawn(|| run(args));
+        if let Err(fault) = super::curves::open(&root) {
+            eprintln!("etude: {fault}: training goes on without a window");
+        }
+        training.join().unwrap_or_else(|_| Err(CliError::Window("the training's thread ended early".into())))
+    })
 }
 
 /// Trains as `args` say.
@@ -148,9 +173,9 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
     }
     std::fs::create_dir_all(&plan.root)?;
     let bar = progress_bar(0, "rows decoded");
-    let rows = crate::dataset::Dataset::open(&plan.dataset)?.len();
-    bar.set_length(rows as u64);
-    let data = TrainData::open(&plan.dataset, &wanted, &plan.root, &|rows| bar.inc(rows as u64));
+    let rows = plan.datasets.iter().map(|root| Ok(crate::dataset::Dataset::open(root)?.len() as u64));
+    bar.set_length(rows.sum::<Result<u64, CliError>>()?);
+    let data = TrainData::open_all(&plan.datasets, &wanted, &plan.root, &|rows| bar.inc(rows as u64));
     bar.finish_and_clear();
     let data = Arc::new(data.map_err(crate::policy::train::TrainError::Load)?);
     let load_s = began.elapsed().as_secs_f64();
@@ -158,12 +183,15 @@ pub(super) fn run(args: &TrainArgs) -> Result<Trained, CliError> {
         eprintln!(
             "etude: {}: nobody disturbed these demonstrations, so they hardly show how to recover; expect more from data of \
              `etude generate`",
-            plan.dataset.display()
+            plan.datasets[0].display()
         );
     }
     let config = json!({
         "preset": plan.preset,
-        "dataset": {"path": plan.dataset, "fingerprint": data.fingerprint, "rows": data.rows, "episodes": data.episodes},
+        "dataset": {
+            "paths": plan.datasets, "fingerprint": data.fingerprint, "rows": data.rows, "episodes": data.episodes,
+        },
+        "from": args.from,
         "command": std::env::args().collect::<Vec<_>>(),
         "version": env!("CARGO_PKG_VERSION"),
     });
@@ -199,11 +227,8 @@ impl Stage<'_> {
     /// Trains a network of whatever kind and chooses the policy.
     fn run<N: Keep>(&self, mut network: N, folder: &mut RunFolder, device: &Device) -> Result<Trained, CliError> {
         let Stage { args, plan, data, stop, load_s } = *self;
-        if let Some(init) = &args.init {
-            let file = init.join(WEIGHTS_FILE);
-            let weights = TensorFile::read(&file).map_err(crate::policy::PolicyError::from)?;
-            network = load_weights(network, &weights)
-                .map_err(|problem| crate::policy::PolicyError::Weights { file, problem })?;
+        if let Some(from) = &args.from {
+            network = network.begin_with(from, device)?;
         }
         // A run that has made all its steps already still has its policy.
         let (before, made) = plan.resume.as_ref().map_or((None, 0), |(file, state)| {
@@ -213,13 +238,14 @@ impl Stage<'_> {
         let mut session = Session {
             args,
             execute: plan.preset.execute,
-            origin: origin(data),
+            origin: Origin { nudge_rad: plan.preset.nudge_rad, ..origin(data) },
             data,
             folder,
             stop,
             best: None,
             last: before,
-            bar: progress_bar(plan.preset.training.steps as u64, "steps"),
+            bar: training_bar(plan.preset.training.steps as u64),
+            curves: Curves::default(),
             fault: Ok(()),
             steps: made,
         };
@@ -268,7 +294,7 @@ fn interruption() -> Result<Arc<AtomicBool>, CliError> {
 }
 
 fn plan(args: &TrainArgs) -> Result<Plan, CliError> {
-    let (root, mut preset, dataset, resume) = match &args.resume {
+    let (root, mut preset, datasets, resume) = match &args.resume {
         Some(path) => {
             let (root, file, state) = RunFolder::resume(path)?;
             let config = RunFolder::config(&root)?;
@@ -279,19 +305,28 @@ fn plan(args: &TrainArgs) -> Result<Plan, CliError> {
                 ))
             };
             let preset: Preset = serde_json::from_value(config["preset"].clone()).map_err(|_| damaged("preset"))?;
-            let recorded = config["dataset"]["path"].as_str().map(PathBuf::from);
-            let dataset = args.dataset.clone().or(recorded).ok_or_else(|| damaged("dataset.path"))?;
-            (root, preset, dataset, Some((file, state)))
+            // Runs of earlier versions have one path.
+            let paths = &config["dataset"]["paths"];
+            let paths = paths.as_array().into_iter().flatten().chain([&config["dataset"]["path"]]);
+            let recorded: Vec<PathBuf> = paths.filter_map(|path| path.as_str().map(PathBuf::from)).collect();
+            let datasets = if args.dataset.is_empty() { recorded } else { args.dataset.clone() };
+            if datasets.is_empty() {
+                return Err(damaged("dataset.paths"));
+            }
+            (root, preset, datasets, Some((file, state)))
         }
         None => {
-            let (Some(root), Some(dataset)) = (&args.out, &args.dataset) else {
+            let (Some(root), [_, ..]) = (&args.out, &args.dataset[..]) else {
                 return Err(CliError::Usage("give --dataset and --out, or --resume".into()));
             };
             let preset: Preset =
                 config::load_named("configs/policy", &args.policy).map_err(crate::app::AppError::from)?;
-            (root.clone(), preset, dataset.clone(), None)
+            (root.clone(), preset, args.dataset.clone(), None)
         }
     };
+    if !(0.5..=3600.0).contains(&args.eval_limit) {
+        return Err(CliError::Usage("--eval-limit: give a number from 0.5 to 3600 s".into()));
+    }
     let training = &mut preset.training;
     training.steps = args.steps.unwrap_or(training.steps);
     training.batch = args.batch.unwrap_or(training.batch);
@@ -306,7 +341,7 @@ fn plan(args: &TrainArgs) -> Result<Plan, CliError> {
     if let Some(problem) = problems.first() {
         return Err(CliError::Usage(problem));
     }
-    Ok(Plan { root, dataset, preset, resume })
+    Ok(Plan { root, datasets, preset, resume })
 }
 
 /// Where the policy comes from, for its config.json.
@@ -323,6 +358,8 @@ fn origin(data: &TrainData) -> Origin {
         tasks: data.tasks.clone(),
         dataset: data.fingerprint.clone(),
         state_range: range,
+        recorded: data.recorded.clone(),
+        nudge_rad: 0.0,
     }
 }
 
@@ -338,6 +375,8 @@ struct Session<'a> {
     best: Option<(f64, PathBuf)>,
     last: Option<PathBuf>,
     bar: indicatif::ProgressBar,
+    /// What the sparklines above the bar show.
+    curves: Curves,
     fault: Result<(), CliError>,
     steps: usize,
 }
@@ -361,6 +400,10 @@ impl Session<'_> {
         let progress = &look.progress;
         self.bar.set_position(progress.step as u64);
         self.bar.set_message(describe(progress));
+        if let Some((_, loss)) = progress.losses.first() {
+            self.curves.add(LOSS, progress.step as f64, f64::from(*loss));
+            self.bar.set_prefix(sparklines(&self.curves));
+        }
         self.folder.log(progress)?;
         if self.args.json {
             say(to_json(progress))?;
@@ -392,12 +435,14 @@ impl Session<'_> {
             seed: SELECTION_SEED,
             threads: cores(),
             rollout: RolloutOptions::default(),
-            time_limit_s: None,
+            time_limit_s: Some(self.args.eval_limit),
             instruction: None,
             gallery: None,
         };
         let result = evaluate::evaluate(&options, |_| ControlFlow::Continue(()))?;
         self.folder.log_success(step, result.success_rate, result.episodes as usize)?;
+        self.curves.add(SUCCESS, step as f64, result.success_rate);
+        self.bar.set_prefix(sparklines(&self.curves));
         let line = format!("step {step}: {} of {} episodes succeeded", result.successes, result.episodes);
         self.bar.suspend(|| eprintln!("etude: {line}"));
         if self.best.as_ref().is_none_or(|best| result.success_rate >= best.0) {
@@ -405,6 +450,26 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// A progress bar with a line for curves above it.
+fn training_bar(steps: u64) -> indicatif::ProgressBar {
+    let bar = progress_bar(steps, "steps");
+    let template = "{prefix}\n{bar:30} {pos}/{len} steps  {msg}  {eta} left";
+    if let Ok(style) = indicatif::ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The first part of the loss, and success, one character a few steps.
+fn sparklines(curves: &Curves) -> String {
+    let line = |name: &str, words: &str, width: usize| {
+        let points = curves.series.get(name)?;
+        Some(format!("{words} {} {:.3}", sparkline(points, width), points.last()?[1]))
+    };
+    let lines = [line(LOSS, "loss", 40), line(SUCCESS, "success", 20)];
+    lines.into_iter().flatten().collect::<Vec<_>>().join("   ")
 }
 
 fn describe(progress: &Progress) -> String {

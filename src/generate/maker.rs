@@ -5,6 +5,7 @@ use super::demonstration::Demonstration;
 use super::labels;
 use super::look_ahead::{LookAhead, Present, within_limits};
 use super::noise::CommandNoise;
+use super::pilot::{self, Turns};
 use super::starts::Starts;
 use super::teacher::{Scripted, Teacher};
 use super::{Camera, GenerateError, Settings};
@@ -129,6 +130,9 @@ impl Maker {
         let world = headless.app.world_mut();
         let wishes: Vec<CameraWish> = settings.cameras.iter().map(Camera::wish).collect();
         set_up_cameras(world, &wishes)?;
+        if let Some(pilot) = &settings.pilot {
+            pilot.install(world)?;
+        }
         let mut look_ahead = LookAhead::new(world);
         let arm = look_ahead.arm(world).ok_or(GenerateError::NoArm)?;
         let scene = loaded.scene.scene.clone();
@@ -172,14 +176,23 @@ impl Maker {
         let world = self.headless.app.world_mut();
         self.arm = self.look_ahead.arm(world).ok_or(GenerateError::NoArm)?;
         self.scene = world.resource::<ActiveScene>().scene.clone();
+        let present = self.look_ahead.present(world, &self.arm).ok_or(GenerateError::NoArm)?;
         let mut teacher = self.teacher(&mut draws)?;
+        let mut turns = Turns::new(&settings, &self.scene, &present, seed ^ OWN_DRAWS.rotate_left(1));
         let mut rows = Rows::new(&settings)?;
         let mut tick = 0u32;
         while self.headless.episode().phase == EpisodePhase::Running && u64::from(tick) < settings.most_ticks() {
             let is_row = tick % settings.every == offset;
-            self.tick(&mut teacher, &mut noise, is_row.then_some(&mut rows))?;
+            let goes_on = self.tick(&mut teacher, &mut noise, turns.as_mut(), is_row.then_some(&mut rows))?;
+            if let (true, Some(_)) = (goes_on, &turns) {
+                pilot::check(self.headless.app.world_mut(), seed)?;
+            }
+            if !goes_on {
+                break;
+            }
             tick += 1;
         }
+        pilot::hand_over(self.headless.app.world_mut(), false);
         let episode = self.headless.episode();
         let outcome = episode.outcome();
         let success = outcome.is_some_and(|outcome| outcome.success);
@@ -213,36 +226,51 @@ impl Maker {
         }
     }
 
-    /// One tick; with `rows` it becomes one.
+    /// One tick; with `rows` it becomes one. With `turns` a policy may drive in it; then false where the expert has nothing
+    /// more to say.
     fn tick(
         &mut self,
         teacher: &mut Teacher,
         noise: &mut CommandNoise,
+        turns: Option<&mut Turns>,
         rows: Option<&mut Rows>,
-    ) -> Result<(), GenerateError> {
+    ) -> Result<bool, GenerateError> {
         let steps = self.settings.chunk as usize;
         let world = self.headless.app.world_mut();
         let present = self.look_ahead.present(world, &self.arm).ok_or(GenerateError::NoArm)?;
-        let command = teacher.command_rad(&self.arm, &present).ok_or(GenerateError::NoExpert)?;
+        let command = teacher.command_rad(&self.arm, &present);
+        let is_policy = match turns {
+            Some(turns) => {
+                if command.is_none() || turns.is_hopeless(&self.scene, &present) {
+                    return Ok(false);
+                }
+                turns.next_is_policy()
+            }
+            None => false,
+        };
+        let command = command.ok_or(GenerateError::NoExpert)?;
         let mut chunk = Vec::new();
         if rows.is_some() && steps > 0 {
             let after = teacher.clone();
             chunk = self.look_ahead.roll_out(world, &self.arm, after, &command, steps).ok_or(GenerateError::NoArm)?;
         }
-        let told = self.arm.counted_rad(&command);
-        for ((joint, command), offset) in self.arm.joints.iter().zip(told).zip(noise.next_rad()) {
-            if let Some(mut written) = world.get_mut::<JointCommand>(*joint) {
-                written.position_rad = command + offset;
+        pilot::hand_over(world, is_policy);
+        if !is_policy {
+            let told = self.arm.counted_rad(&command);
+            for ((joint, command), offset) in self.arm.joints.iter().zip(told).zip(noise.next_rad()) {
+                if let Some(mut written) = world.get_mut::<JointCommand>(*joint) {
+                    written.position_rad = command + offset;
+                }
             }
         }
-        let Some(rows) = rows else {
-            self.headless.tick();
-            return Ok(());
-        };
-        self.draw_pictures(true);
+        self.draw_pictures(is_policy || rows.is_some());
         self.headless.tick();
         self.draw_pictures(false);
-        self.add_row(rows, &present, &command, &chunk)
+        if let Some(rows) = rows {
+            rows.sources.push(if is_policy { Source::Policy } else { Source::Expert } as i64);
+            self.add_row(rows, &present, &command, &chunk)?;
+        }
+        Ok(true)
     }
 
     /// The episode's drawn world as one line of JSON, told in the first of `rows`.
@@ -310,6 +338,8 @@ struct Rows {
     floats: BTreeMap<&'static str, Vec<f32>>,
     capture_s: Vec<f64>,
     success: Vec<bool>,
+    /// Who drove.
+    sources: Vec<i64>,
     encoders: Vec<PictureEncoder>,
 }
 
@@ -320,8 +350,8 @@ impl Rows {
             PictureEncoder::new(width, height, settings.control_hz / settings.every, settings.quantiser)
         };
         let encoders = settings.cameras.iter().map(encoder).collect::<Result<_, _>>()?;
-        let (count, floats, capture_s, success) = Default::default();
-        Ok(Self { count, floats, capture_s, success, encoders })
+        let (count, floats, capture_s, success, sources) = Default::default();
+        Ok(Self { count, floats, capture_s, success, sources, encoders })
     }
 
     fn add(&mut self, key: &'static str, values: impl IntoIterator<Item = f32>) {
@@ -347,7 +377,7 @@ impl Rows {
             let numbers = match feature.key.as_str() {
                 extra::CAPTURE => Numbers::F64(std::mem::take(&mut self.capture_s)),
                 extra::SUCCESS => Numbers::Bool(std::mem::take(&mut self.success)),
-                extra::SOURCE => whole(Source::Expert as i64),
+                extra::SOURCE => Numbers::I64(std::mem::take(&mut self.sources)),
                 extra::OUTCOME => whole(outcome.code()),
                 extra::WORLD => Numbers::Text(maker.world_told(rows)),
                 column::SEED => whole(i64::try_from(seed).unwrap_or(-1)),

@@ -10,6 +10,7 @@ mod labels;
 mod look_ahead;
 mod maker;
 mod noise;
+mod pilot;
 pub mod plan;
 mod starts;
 mod teacher;
@@ -19,6 +20,7 @@ pub use demonstration::{Demonstration, Moment, Upright, turn_symmetry};
 pub use look_ahead::{LookAhead, Present};
 pub use maker::{Attempt, Maker, column};
 pub use noise::CommandNoise;
+pub use pilot::Pilot;
 pub use plan::Shard;
 pub use starts::Starts;
 pub use teacher::{Scripted, Teacher};
@@ -102,6 +104,20 @@ pub enum GenerateError {
     /// A worker could not be started, or ended without a word.
     #[error("worker: {0}; try fewer with --workers")]
     Worker(String),
+    /// The policy that shall drive cannot be opened.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::PolicyError),
+    /// It does not fit.
+    #[error("this policy cannot drive here:\n  {}", .0.join("\n  "))]
+    Refused(Vec<String>),
+    /// It failed in an episode.
+    #[error("seed {seed}: the policy failed: {problem}")]
+    Pilot {
+        /// The episode.
+        seed: u64,
+        /// What happened.
+        problem: String,
+    },
     /// No start could be drawn.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -175,6 +191,9 @@ pub struct Settings {
     /// Whether every episode has a world of its own, told in the column `etude.world`.
     #[serde(default)]
     pub worlds_differ: bool,
+    /// The policy that drives while the expert labels, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pilot: Option<Pilot>,
     /// Hash of scene, arm, servo and physics files, and of the ranges of worlds: a change of them is another run.
     pub world: String,
     /// Version of this program.
@@ -221,6 +240,17 @@ impl Settings {
         }
         if !(0.5..=3600.0).contains(&self.limit_s) {
             return bad("--limit", self.limit_s.to_string(), "give seconds from 0.5 to 3600");
+        }
+        if let Some(pilot) = &self.pilot {
+            if !(0.0..=1.0).contains(&pilot.expert_share) {
+                return bad("--expert-share", pilot.expert_share.to_string(), "give a share from 0 to 1");
+            }
+            let kept = crate::policy::KEPT_SEEDS;
+            if self.seed + self.episodes > kept {
+                let problem = format!("{} episodes from seed {} on", self.episodes, self.seed);
+                let remedy = format!("stay below seed {kept}: those from there on are kept for judging");
+                return bad("--seed", problem, &remedy);
+            }
         }
         if self.quantiser > 51 {
             return bad("--quantiser", self.quantiser.to_string(), "give 0 to 51; smaller is better and larger");
@@ -542,7 +572,11 @@ const NOTE: &str = "etude_part";
 
 /// Makes parts until there are none left.
 fn work(shared: &Shared, todo: &[usize], news: &Sender<News>) {
-    let result = make_parts(shared, todo, news);
+    let make = || make_parts(shared, todo, news);
+    // A policy's network keeps to its worker's core: the others have their own.
+    let alone =
+        shared.settings.pilot.as_ref().and_then(|_| rayon::ThreadPoolBuilder::new().num_threads(1).build().ok());
+    let result = alone.map_or_else(make, |pool| pool.install(make));
     // Nobody listening means that the run has ended.
     let _ = news.send(News::Ended(result));
 }

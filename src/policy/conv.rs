@@ -18,6 +18,17 @@ const SHARES: usize = 8;
 /// Numbers in one tile of unfolded patches: 512 KiB, so that it stays in a core's second-level cache.
 const TILE: usize = 128 * 1024;
 
+/// How a convolution goes over a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stride {
+    /// Pixels from one place to the next, both ways.
+    pub step: usize,
+    /// Zeros around the picture.
+    pub padding: usize,
+    /// Whether negative results become 0.
+    pub relu: bool,
+}
+
 /// What a backend needs for [`conv2d`].
 #[backend_extension(Flex, Autodiff)]
 pub trait Convolution: Backend {
@@ -26,9 +37,7 @@ pub trait Convolution: Backend {
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
-        stride: usize,
-        padding: usize,
-        relu: bool,
+        stride: Stride,
     ) -> FloatTensor<Self>;
 
     /// Gradients of input, weight and bias; that of the input is a single zero unless `wants_dx`.
@@ -37,30 +46,20 @@ pub trait Convolution: Backend {
         w: FloatTensor<Self>,
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
-        stride: usize,
-        padding: usize,
-        relu: bool,
+        stride: Stride,
         wants_dx: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// Convolution of `x` `[images, in, height, width]` with `weight` `[out, in, kernel height, kernel width]` and `bias` `[out]`,
-/// the same stride and zero padding both ways, followed by max(0, ·) if `relu`. f32 on the Flex backend.
-pub fn conv2d(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Tensor<1>,
-    stride: usize,
-    padding: usize,
-    relu: bool,
-) -> Tensor<4> {
-    let y =
-        Dispatch::patch_conv(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), stride, padding, relu);
+/// the same step and zero padding both ways. f32 on the Flex backend.
+pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, bias: Tensor<1>, stride: Stride) -> Tensor<4> {
+    let y = Dispatch::patch_conv(x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch(), stride);
     Tensor::from_dispatch(y)
 }
 
-/// What the backward pass keeps: the nodes of input and weight, the output, stride, padding, whether negatives were cut.
-type Kept<T> = (NodeId, NodeId, T, usize, usize, bool);
+/// What the backward pass keeps: the nodes of input and weight, the output, how the kernel went over the picture.
+type Kept<T> = (NodeId, NodeId, T, Stride);
 
 #[derive(Debug)]
 struct ConvolutionBackward;
@@ -71,10 +70,10 @@ impl<B: Convolution> Backward<B, 3> for ConvolutionBackward {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, checkpointer: &mut Checkpointer) {
         let [x_node, w_node, b_node] = ops.parents;
         let dy = grads.consume::<B>(&ops.node);
-        let (x, w, y, stride, padding, relu) = ops.state;
+        let (x, w, y, stride) = ops.state;
         let x = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(x);
         let w = checkpointer.retrieve_node_output::<B::FloatTensorPrimitive>(w);
-        let (dx, dw, db) = B::patch_conv_backward(x, w, y, dy, stride, padding, relu, x_node.is_some());
+        let (dx, dw, db) = B::patch_conv_backward(x, w, y, dy, stride, x_node.is_some());
         for (node, gradient) in [(x_node, dx), (w_node, dw), (b_node, db)] {
             if let Some(node) = node {
                 grads.register::<B>(node.id, gradient);
@@ -88,25 +87,17 @@ impl<B: Convolution, C: CheckpointStrategy> Convolution for Autodiff<B, C> {
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
-        stride: usize,
-        padding: usize,
-        relu: bool,
+        stride: Stride,
     ) -> FloatTensor<Self> {
         match ConvolutionBackward.prepare::<C>([x.node(), w.node(), b.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut preparation) => {
                 let nodes = (preparation.checkpoint(&x), preparation.checkpoint(&w));
-                let y =
-                    B::patch_conv(x.into_primitive(), w.into_primitive(), b.into_primitive(), stride, padding, relu);
-                preparation.finish((nodes.0, nodes.1, y.clone(), stride, padding, relu), y)
+                let y = B::patch_conv(x.into_primitive(), w.into_primitive(), b.into_primitive(), stride);
+                preparation.finish((nodes.0, nodes.1, y.clone(), stride), y)
             }
-            OpsKind::UnTracked(preparation) => preparation.finish(B::patch_conv(
-                x.into_primitive(),
-                w.into_primitive(),
-                b.into_primitive(),
-                stride,
-                padding,
-                relu,
-            )),
+            OpsKind::UnTracked(preparation) => {
+                preparation.finish(B::patch_conv(x.into_primitive(), w.into_primitive(), b.into_primitive(), stride))
+            }
         }
     }
 
@@ -116,22 +107,12 @@ impl<B: Convolution, C: CheckpointStrategy> Convolution for Autodiff<B, C> {
         w: FloatTensor<Self>,
         y: FloatTensor<Self>,
         dy: FloatTensor<Self>,
-        stride: usize,
-        padding: usize,
-        relu: bool,
+        stride: Stride,
         wants_dx: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let (dx, dw, db) = B::patch_conv_backward(
-            x.into_primitive(),
-            w.into_primitive(),
-            y.into_primitive(),
-            dy.into_primitive(),
-            stride,
-            padding,
-            relu,
-            wants_dx,
-        );
         use burn::backend::AutodiffBackend;
+        let [x, w, y, dy] = [x, w, y, dy].map(|tensor| tensor.into_primitive());
+        let (dx, dw, db) = B::patch_conv_backward(x, w, y, dy, stride, wants_dx);
         (Self::from_inner(dx), Self::from_inner(dw), Self::from_inner(db))
     }
 }
@@ -139,6 +120,7 @@ impl<B: Convolution, C: CheckpointStrategy> Convolution for Autodiff<B, C> {
 /// Sizes of one convolution.
 #[derive(Clone, Copy)]
 struct Sizes {
+    images: usize,
     channels: usize,
     height: usize,
     width: usize,
@@ -154,12 +136,14 @@ struct Sizes {
 
 impl Sizes {
     /// Of input `x` [images, in, height, width] and weight `w` [out, in, kernel height, kernel width].
-    fn new(x: &[usize], w: &[usize], stride: usize, padding: usize) -> Self {
-        let kernel = (w[2], w[3]);
+    fn new(x: &FlexTensor, w: &FlexTensor, stride: Stride) -> Self {
+        let (x, w) = (x.layout().shape(), w.layout().shape());
+        let (kernel, Stride { step: stride, padding, .. }) = ((w[2], w[3]), stride);
         let out_height = (x[2] + 2 * padding - kernel.0) / stride + 1;
         let out_width = (x[3] + 2 * padding - kernel.1) / stride + 1;
         let tile_rows = (TILE / (w[1] * kernel.0 * kernel.1 * out_width)).clamp(1, out_height);
         Self {
+            images: x[0],
             channels: x[1],
             height: x[2],
             width: x[3],
@@ -373,21 +357,13 @@ fn tensor(values: Vec<f32>, shape: Vec<usize>) -> FlexTensor {
 }
 
 impl Convolution for Flex {
-    fn patch_conv(
-        x: FlexTensor,
-        w: FlexTensor,
-        b: FlexTensor,
-        stride: usize,
-        padding: usize,
-        relu: bool,
-    ) -> FlexTensor {
-        let (x, w, b) = (x.to_contiguous(), w.to_contiguous(), b.to_contiguous());
-        let shape = x.layout().shape().to_vec();
-        let sizes = Sizes::new(&shape, &w.layout().shape().to_vec(), stride, padding);
+    fn patch_conv(x: FlexTensor, w: FlexTensor, b: FlexTensor, stride: Stride) -> FlexTensor {
+        let [x, w, b] = [x, w, b].map(|tensor| tensor.to_contiguous());
+        let sizes = Sizes::new(&x, &w, stride);
         let (images, weight, bias) = (x.storage::<f32>(), w.storage::<f32>(), b.storage::<f32>());
         let (patch, places) = (sizes.patch(), sizes.places());
-        let mut y = vec![0.0; shape[0] * sizes.out * places];
-        let is_plain = sizes.kernel == (1, 1) && stride == 1 && padding == 0;
+        let mut y = vec![0.0; sizes.images * sizes.out * places];
+        let is_plain = sizes.kernel == (1, 1) && sizes.stride == 1 && sizes.padding == 0;
         let work = |(image, y): (&[f32], &mut [f32]), (planes, columns): &mut (Vec<f32>, Vec<f32>)| {
             if !is_plain {
                 planes.resize(sizes.planes(), 0.0);
@@ -408,7 +384,7 @@ impl Convolution for Flex {
                 };
                 multiply((sizes.out, count, patch), &mut y[at..], places, true, Matrix(weight, patch, 1), unfolded);
             }
-            if relu {
+            if stride.relu {
                 y.iter_mut().for_each(|value| *value = value.max(0.0));
             }
         };
@@ -417,7 +393,7 @@ impl Convolution for Flex {
             let outputs = y.par_chunks_exact_mut(sizes.out * places);
             images.zip(outputs).for_each_init(Default::default, |buffers, pair| work(pair, buffers));
         }
-        tensor(y, vec![shape[0], sizes.out, sizes.out_height, sizes.out_width])
+        tensor(y, vec![sizes.images, sizes.out, sizes.out_height, sizes.out_width])
     }
 
     fn patch_conv_backward(
@@ -425,17 +401,14 @@ impl Convolution for Flex {
         w: FlexTensor,
         y: FlexTensor,
         dy: FlexTensor,
-        stride: usize,
-        padding: usize,
-        relu: bool,
+        stride: Stride,
         wants_dx: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let (x, w, y, dy) = (x.to_contiguous(), w.to_contiguous(), y.to_contiguous(), dy.to_contiguous());
-        let (shape, weight_shape) = (x.layout().shape().to_vec(), w.layout().shape().to_vec());
-        let sizes = Sizes::new(&shape, &weight_shape, stride, padding);
+        let [x, w, y, dy] = [x, w, y, dy].map(|tensor| tensor.to_contiguous());
+        let sizes = Sizes::new(&x, &w, stride);
         let (images, weight) = (x.storage::<f32>(), w.storage::<f32>());
         let (outputs, slopes) = (y.storage::<f32>(), dy.storage::<f32>());
-        let (patch, places, count) = (sizes.patch(), sizes.places(), shape[0]);
+        let (patch, places, count) = (sizes.patch(), sizes.places(), sizes.images);
         let mut dx = vec![0.0; if wants_dx { count * sizes.image() } else { 0 }];
         let share = count.div_ceil(SHARES).max(1);
         let mut dx_shares: Vec<&mut [f32]> = dx.chunks_mut((share * sizes.image()).max(1)).collect();
@@ -449,7 +422,7 @@ impl Convolution for Flex {
             for image in number * share..((number + 1) * share).min(count) {
                 let of_image = image * sizes.out * places..(image + 1) * sizes.out * places;
                 slope.copy_from_slice(&slopes[of_image.clone()]);
-                if relu {
+                if stride.relu {
                     let y = &outputs[of_image];
                     slope.iter_mut().zip(y).for_each(|(slope, y)| *slope = if *y > 0.0 { *slope } else { 0.0 });
                 }
@@ -483,8 +456,8 @@ impl Convolution for Flex {
             dw.iter_mut().zip(part_w).for_each(|(sum, part)| *sum += part);
             db.iter_mut().zip(part_b).for_each(|(sum, part)| *sum += part);
         }
-        let dx = if wants_dx { tensor(dx, shape) } else { tensor(vec![0.0], vec![1]) };
-        (dx, tensor(dw, weight_shape), tensor(db, vec![sizes.out]))
+        let dx = if wants_dx { tensor(dx, x.layout().shape().to_vec()) } else { tensor(vec![0.0], vec![1]) };
+        (dx, tensor(dw, w.layout().shape().to_vec()), tensor(db, vec![sizes.out]))
     }
 }
 
@@ -513,7 +486,7 @@ mod tests {
                 |shape: [usize; 4]| Tensor::<4>::random(shape, Distribution::Normal(0.0, 0.2), &device).require_grad();
             let (x, w) = (random([11, channels, size.0, size.1]), random([5, channels, kernel, kernel]));
             let b = Tensor::<1>::random([5], Distribution::Normal(0.0, 1.0), &device).require_grad();
-            let ours = conv2d(x.clone(), w.clone(), b.clone(), stride, padding, relu);
+            let ours = conv2d(x.clone(), w.clone(), b.clone(), Stride { step: stride, padding, relu });
             let options = ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1);
             let theirs = module::conv2d(x.clone(), w.clone(), Some(b.clone()), options);
             let theirs = if relu { burn::tensor::activation::relu(theirs) } else { theirs };

@@ -14,10 +14,24 @@ pub struct Robot {
     pub cameras: Vec<String>,
     /// Control ticks a second.
     pub fps: u32,
-    /// The task text it will be given.
-    pub task: String,
+    /// What it will be asked for.
+    pub asked: Asked,
     /// Where the joints are now, LeRobot's numbers; nothing before the first reading.
     pub state: Option<Vec<f32>>,
+}
+
+/// What episodes ask for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Asked {
+    /// The same in every episode.
+    Always(String),
+    /// A sentence that is drawn for each episode.
+    Drawn {
+        /// Title of the scene that draws it.
+        scene: String,
+        /// How many of the policy's own sentences are among those that may be drawn.
+        known: usize,
+    },
 }
 
 /// Outside the range of the data by more than this, degrees, and a policy has never seen an arm stand there.
@@ -46,13 +60,7 @@ pub fn refusals(spec: &PolicySpec, robot: &Robot) -> Vec<String> {
             camera.name, camera.width, camera.height
         ));
     }
-    if !spec.tasks.is_empty() && !spec.tasks.contains(&robot.task) {
-        refusals.push(format!(
-            "task: the policy learnt \"{}\", not \"{}\"; give it its own sentence with --instruction",
-            spec.tasks.join("\", \""),
-            robot.task
-        ));
-    }
+    refusals.extend(task_refusal(spec, &robot.asked));
     let fits = spec.state_range.len() == robot.joints.len() && refusals.is_empty();
     for (index, (least, greatest)) in spec.state_range.iter().enumerate().filter(|_| fits) {
         let name = &robot.joints[index];
@@ -79,6 +87,28 @@ pub fn refusals(spec: &PolicySpec, robot: &Robot) -> Vec<String> {
     refusals
 }
 
+/// What does not fit between what is asked for and what the policy learnt.
+fn task_refusal(spec: &PolicySpec, asked: &Asked) -> Option<String> {
+    // Sentences that were drawn are many; a few tell what they are about.
+    let shown: Vec<&str> = spec.tasks.iter().take(3).map(String::as_str).collect();
+    let more = if spec.tasks.len() > shown.len() { " and others" } else { "" };
+    let learnt = format!("\"{}\"{more}", shown.join("\", \""));
+    match asked {
+        Asked::Always(task) if spec.tasks.is_empty() || spec.tasks.contains(task) => None,
+        Asked::Always(task) => Some(format!(
+            "task: the policy learnt {learnt}, not \"{task}\"; give it its own sentence with --instruction"
+        )),
+        Asked::Drawn { scene, known: 0 } if !spec.tasks.is_empty() => Some(format!(
+            "task: the policy learnt {learnt}, and \"{scene}\" never asks for that; choose the task it was trained on"
+        )),
+        Asked::Drawn { scene, .. } if !spec.reads => Some(format!(
+            "task: \"{scene}\" asks for something else in every episode, and this policy does not read sentences; train \
+             `--policy small` on episodes with different sentences"
+        )),
+        Asked::Drawn { .. } => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +126,10 @@ mod tests {
             n_action_steps: 1,
             tasks: vec!["Move it".into()],
             state_range: vec![(-30.0, 40.0), (0.0, 90.0)],
+            reads: false,
+            recorded: Vec::new(),
+            ensemble: None,
+            nudge_rad: 0.0,
         }
     }
 
@@ -105,7 +139,7 @@ mod tests {
             limits: vec![[-110.0, 110.0], [-1e9, 1e9]],
             cameras: vec!["overview".into(), "wrist".into()],
             fps: 30,
-            task: "Move it".into(),
+            asked: Asked::Always("Move it".into()),
             state: Some(vec![0.0, 10.0]),
         }
     }
@@ -122,9 +156,19 @@ mod tests {
         alone(|r| r.joints.reverse(), "joints");
         alone(|r| r.fps = 50, "rate");
         alone(|r| r.cameras = vec!["overview".into()], "cameras");
-        alone(|r| r.task = "Dance".into(), "task");
+        alone(|r| r.asked = Asked::Always("Dance".into()), "task");
         alone(|r| r.state = Some(vec![95.0, 10.0]), "calibration");
         alone(|r| r.limits[0] = [1000.0, 2000.0], "units");
+    }
+
+    #[test]
+    fn drawn_sentences_are_for_policies_that_read_and_know_them() {
+        let drawn = |known| Robot { asked: Asked::Drawn { scene: "Sort by word".into(), known }, ..robot() };
+        let mut policy = spec();
+        assert!(refusals(&policy, &drawn(1))[0].contains("does not read"));
+        policy.reads = true;
+        assert_eq!(refusals(&policy, &drawn(1)), Vec::<String>::new());
+        assert!(refusals(&policy, &drawn(0))[0].contains("never asks"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::loader::CameraInput;
 use super::{Origin, PolicyError};
 use burn::module::Module;
-use burn::tensor::{Bool, Tensor};
+use burn::tensor::{Bool, Device, Tensor};
 use std::path::Path;
 
 /// Rows of a dataset as tensors, in the dataset's own units. `B` rows, `O` moments each (the present one last), chunks of
@@ -49,6 +49,12 @@ pub trait Learner: Module {
 
 /// A network that is kept as the folder of a policy.
 pub trait Keep: Learner {
+    /// The same network with weights and statistics of the policy in `folder`, to be trained further on `device`.
+    ///
+    /// # Errors
+    /// [`PolicyError`] when it cannot be read or is another network.
+    fn begin_with(self, folder: &Path, device: &Device) -> Result<Self, PolicyError>;
+
     /// Writes the policy into `folder`.
     ///
     /// # Errors

@@ -6,11 +6,11 @@ use crate::dataset::{Dataset, DatasetError, schema};
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use thiserror::Error;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Column with the chunk an expert would send from each row on.
 const CHUNK: &str = "etude.chunk";
@@ -92,6 +92,8 @@ pub struct TrainData {
     pub robot: Option<String>,
     /// Cameras in the order of the pictures.
     pub cameras: Vec<CameraInput>,
+    /// Width and height of their pictures as they were recorded.
+    pub recorded: Vec<(usize, usize)>,
     /// Rows.
     pub rows: usize,
     /// Episodes.
@@ -117,7 +119,8 @@ pub struct TrainData {
     n_obs_steps: usize,
     /// First row of each row's episode.
     first_of: Vec<usize>,
-    pictures: PictureCache,
+    /// Pictures of each dataset, with its first row.
+    pictures: Vec<(usize, PictureCache)>,
 }
 
 impl TrainData {
@@ -181,8 +184,9 @@ impl TrainData {
             shows_recoveries: dataset.info().feature("etude.sent").is_some(),
             n_obs_steps: wanted.n_obs_steps.max(1),
             first_of: vec![0; rows],
-            pictures: PictureCache::default(),
+            pictures: Vec::new(),
             joints,
+            recorded: cameras.iter().map(|camera| recorded_size(&dataset, camera)).collect(),
             cameras,
         };
         for episode in dataset.episodes() {
@@ -212,8 +216,37 @@ impl TrainData {
             return Err(unfit(format!("a number near row {row} is not finite"), "run `etude dataset check` on it"));
         }
         data.fingerprint = data.hash();
-        data.pictures = PictureCache::decode(root, &data.cameras, rows, scratch, progress)?;
+        data.pictures = vec![(0, PictureCache::decode(root, &data.cameras, rows, scratch, progress)?)];
         Ok(data)
+    }
+
+    /// Reads several datasets as one, as [`Self::open`] reads each.
+    ///
+    /// # Errors
+    /// [`LoadError`], also where they do not go together.
+    pub fn open_all(
+        roots: &[PathBuf],
+        wanted: &Wanted,
+        scratch: &Path,
+        progress: &(dyn Fn(usize) + Sync),
+    ) -> Result<Self, LoadError> {
+        let mut joined: Option<Self> = None;
+        for root in roots {
+            let next = Self::open(root, wanted, scratch, progress)?;
+            joined = Some(match joined {
+                None => next,
+                Some(data) => join(data, next).map_err(|problem| LoadError::Unfit {
+                    dataset: root.display().to_string(),
+                    problem,
+                    remedy: format!("it does not go together with {}; train on each alone", roots[0].display()),
+                })?,
+            });
+        }
+        joined.ok_or_else(|| LoadError::Unfit {
+            dataset: "datasets".into(),
+            problem: "none is given".into(),
+            remedy: "name at least one".into(),
+        })
     }
 
     /// Chunks as the expert would have sent them.
@@ -287,14 +320,17 @@ impl TrainData {
             .iter()
             .flat_map(|row| (0..self.n_obs_steps).rev().map(|back| row.saturating_sub(back).max(self.first_of[*row])))
             .collect();
-        let mut bytes = vec![0; self.pictures.row_bytes()];
+        let mut bytes = vec![0; self.cameras.iter().map(|camera| 3 * camera.width * camera.height).sum()];
         let mut random = ChaCha8Rng::seed_from_u64(seed ^ (step as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         for camera in &self.cameras {
             prepared.pictures.push(Vec::with_capacity(moments.len() * 3 * camera.width * camera.height));
         }
         let mut shading = vec![Shading::default(); self.cameras.len()];
         for (number, row) in moments.iter().enumerate() {
-            self.pictures.read(*row, &mut bytes).map_err(LoadError::Cache)?;
+            let part = self.pictures.partition_point(|(first, _)| first <= row).saturating_sub(1);
+            if let Some((first, pictures)) = self.pictures.get(part).filter(|_| !bytes.is_empty()) {
+                pictures.read(row - first, &mut bytes).map_err(LoadError::Cache)?;
+            }
             if number.is_multiple_of(self.n_obs_steps) {
                 shading.fill_with(|| augmentation.draw(&mut random));
             }
@@ -384,6 +420,47 @@ pub struct Prepared {
     pub tasks: Vec<String>,
 }
 
+/// `next` behind `data`; what is different about it, where they do not go together.
+fn join(mut data: TrainData, next: TrainData) -> Result<TrainData, String> {
+    let same = [
+        (data.joints == next.joints, "joints"),
+        (data.cameras == next.cameras, "cameras or sizes of pictures"),
+        (data.fps == next.fps, "rate of targets"),
+        (data.chunk_size == next.chunk_size, "length of chunks"),
+        (
+            data.labels.as_ref().map(|labels| &labels.names) == next.labels.as_ref().map(|labels| &labels.names),
+            "columns in etude.labels",
+        ),
+    ];
+    if let Some((_, what)) = same.iter().find(|(same, _)| !same) {
+        return Err(format!("it has other {what}"));
+    }
+    let rows = data.rows;
+    data.rows += next.rows;
+    data.episodes += next.episodes;
+    data.state.extend(next.state);
+    data.chunk.extend(next.chunk);
+    data.is_pad.extend(next.is_pad);
+    if let (Some(labels), Some(more)) = (&mut data.labels, next.labels) {
+        labels.phases = labels.phases.max(more.phases);
+        labels.values.extend(more.values);
+    }
+    let mut number_of = Vec::new();
+    for task in next.tasks {
+        let known = data.tasks.iter().position(|known| *known == task);
+        number_of.push(known.unwrap_or(data.tasks.len()));
+        if known.is_none() {
+            data.tasks.push(task);
+        }
+    }
+    data.task_of.extend(next.task_of.iter().map(|task| number_of.get(*task).copied().unwrap_or(0)));
+    data.shows_recoveries |= next.shows_recoveries;
+    data.first_of.extend(next.first_of.iter().map(|first| rows + first));
+    data.pictures.extend(next.pictures.into_iter().map(|(first, pictures)| (rows + first, pictures)));
+    data.fingerprint = format!("{:016x}", xxh3_64(format!("{} {}", data.fingerprint, next.fingerprint).as_bytes()));
+    Ok(data)
+}
+
 struct Sampler {
     rows: usize,
     seed: u64,
@@ -443,6 +520,13 @@ fn cameras_of(dataset: &Dataset, wanted: &Wanted) -> Result<Vec<CameraInput>, Pr
         })
     };
     names.iter().map(find).collect()
+}
+
+/// Width and height of a camera's pictures in the dataset.
+fn recorded_size(dataset: &Dataset, camera: &CameraInput) -> (usize, usize) {
+    let feature = dataset.info().feature(&format!("{}{}", schema::CAMERA_PREFIX, camera.name));
+    let sides = feature.and_then(|feature| Some((*feature.shape.get(1)?, *feature.shape.first()?)));
+    sides.unwrap_or((camera.width, camera.height))
 }
 
 /// Labels with the phase moved to the end.

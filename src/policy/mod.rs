@@ -8,6 +8,7 @@ pub mod act;
 pub mod augment;
 pub mod checkpoint;
 pub mod conv;
+pub mod curves;
 pub mod device;
 pub mod diffusion;
 pub mod events;
@@ -21,14 +22,17 @@ pub mod optimiser;
 pub mod pictures;
 pub mod preset;
 pub mod run_folder;
+pub mod sentence;
 pub mod small;
 pub mod small_policy;
 pub mod smolvla;
+pub mod speed;
 pub mod stack;
 pub mod stack_op;
 pub mod tensors;
 pub mod train;
 pub mod vision;
+pub mod yardstick;
 
 use crate::dataset::Image;
 use burn::tensor::Device;
@@ -131,6 +135,12 @@ pub struct Origin {
     /// Range of each joint in the dataset, for the gate: least and greatest.
     #[serde(default)]
     pub state_range: Vec<(f32, f32)>,
+    /// Width and height of each camera's pictures as they were recorded, before they were brought to the policy's size.
+    #[serde(default)]
+    pub recorded: Vec<(usize, usize)>,
+    /// Noise on the commands of an arm that stands still, rad; 0 without.
+    #[serde(default)]
+    pub nudge_rad: f64,
 }
 
 /// What a policy needs and gives.
@@ -156,6 +166,14 @@ pub struct PolicySpec {
     pub tasks: Vec<String>,
     /// Least and greatest of each joint in its data; empty where the checkpoint does not tell.
     pub state_range: Vec<(f32, f32)>,
+    /// Whether it reads the task text; others do the same whatever it says.
+    pub reads: bool,
+    /// Width and height of each camera's pictures in its data; empty where the checkpoint does not tell.
+    pub recorded: Vec<(usize, usize)>,
+    /// How overlapping chunks are averaged, see [`crate::rollout::Overlap::Mean`]; `None`: the newest counts.
+    pub ensemble: Option<f32>,
+    /// Noise on the commands of an arm that stands still, rad, see [`crate::rollout::Nudge`]; 0 without.
+    pub nudge_rad: f64,
 }
 
 /// A trained network that answers observations.
@@ -185,17 +203,18 @@ pub fn read_config(folder: &Path) -> Result<serde_json::Value, PolicyError> {
     })
 }
 
+/// Where in `folder` a policy is: there, or in its `policy` or `pretrained_model`.
+pub fn folder_of(folder: &Path) -> PathBuf {
+    let places = [folder.to_path_buf(), folder.join("policy"), folder.join("pretrained_model")];
+    places.into_iter().find(|place| place.join(CONFIG_FILE).is_file()).unwrap_or_else(|| folder.to_path_buf())
+}
+
 /// Opens the policy in `folder`, or the one in its `policy` or `pretrained_model`.
 ///
 /// # Errors
 /// [`PolicyError`] naming the file, what is wrong and what to do.
 pub fn load(folder: &Path, device: &Device) -> Result<Box<dyn Policy>, PolicyError> {
-    let inside = ["policy", "pretrained_model"].map(|name| folder.join(name));
-    let folder = if folder.join(CONFIG_FILE).is_file() {
-        folder
-    } else {
-        inside.iter().find(|inside| inside.join(CONFIG_FILE).is_file()).map_or(folder, PathBuf::as_path)
-    };
+    let folder = &folder_of(folder);
     let config = read_config(folder)?;
     match config["type"].as_str() {
         Some(small_policy::KIND) => Ok(Box::new(small_policy::SmallPolicy::open(folder, &config, device)?)),

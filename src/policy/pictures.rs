@@ -5,11 +5,15 @@ use crate::dataset::{Dataset, Image, schema};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Share of the free memory that pictures may take.
 const MEMORY_SHARE: f64 = 0.4;
 /// Memory that is taken when the system does not tell how much is free, bytes.
 const UNKNOWN_MEMORY: u64 = 1 << 30;
+
+/// Files made so far: several datasets have one each.
+static FILES: AtomicUsize = AtomicUsize::new(0);
 
 /// Pictures by row: for each camera width * height * 3 bytes.
 #[derive(Debug, Default)]
@@ -57,7 +61,8 @@ impl PictureCache {
         let mut place = if total <= free {
             Place::Memory(vec![0; row_bytes * rows])
         } else {
-            let path = scratch.join(format!("decoded-pictures-{}.tmp", std::process::id()));
+            let number = FILES.fetch_add(1, Ordering::Relaxed);
+            let path = scratch.join(format!("decoded-pictures-{}-{number}.tmp", std::process::id()));
             let file = File::options().create(true).truncate(true).read(true).write(true).open(&path);
             Place::Disk { file: file.map_err(LoadError::Cache)?, path }
         };
@@ -87,11 +92,6 @@ impl PictureCache {
             }
         }
         Ok(Self { row_bytes, place })
-    }
-
-    /// Bytes of all cameras of one row.
-    pub(super) fn row_bytes(&self) -> usize {
-        self.row_bytes
     }
 
     /// Copies the pictures of a row into `to`.

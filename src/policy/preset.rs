@@ -23,6 +23,10 @@ pub struct Preset {
     pub chunk: usize,
     /// Targets that are followed before the policy looks again.
     pub execute: usize,
+    /// Noise on the commands of an arm that stands still, rad; 0 without. For policies without memory, which would stand
+    /// there for good.
+    #[serde(default)]
+    pub nudge_rad: f64,
     /// How it is trained.
     pub training: FitConfig,
 }
@@ -73,6 +77,7 @@ impl Validate for Preset {
         }
         most(problems, "chunk", self.chunk, 256, "");
         most(problems, "execute", self.execute, self.chunk, "");
+        problems.range("nudge_rad", self.nudge_rad, 0.0, 0.1, "rad");
         let training = &self.training;
         problems.within("training", |p| {
             most(p, "steps", training.steps, 100_000_000, "");

@@ -9,6 +9,7 @@
 //! policy/                                  the chosen policy
 //! ```
 
+use super::curves::CURVES_FILE;
 use super::events::Events;
 use super::tensors::{TensorError, TensorFile};
 use super::train::Progress;
@@ -72,7 +73,7 @@ impl RunFolder {
     /// [`RunError::Io`].
     pub fn open(root: &Path) -> Result<Self, RunError> {
         let io = |source| RunError::Io { path: root.to_path_buf(), source };
-        let curves = std::fs::File::options().create(true).append(true).open(root.join("curves.jsonl")).map_err(io)?;
+        let curves = std::fs::File::options().create(true).append(true).open(root.join(CURVES_FILE)).map_err(io)?;
         let events = Events::create(&root.join("tensorboard")).map_err(io)?;
         Ok(Self { root: root.to_path_buf(), curves, events })
     }

@@ -1,8 +1,9 @@
 //! The small policy: a few convolutions a camera, whose last map is flattened instead of pooled, so that places keep their
-//! precision; joints beside them; a chunk of targets relative to the present joints. It has no memory. From
-//! docs/train.md's recipe, in two sizes.
+//! precision; joints beside them; a chunk of targets relative to the present joints. It has no memory. Where the data hold
+//! different task texts it reads them. From docs/train.md's recipe, in two sizes.
 
 use super::learner::{Batch, Learner, Loss};
+use super::sentence::Vocabulary;
 use super::stack::{Stack, StackLayer};
 use super::stack_op::conv_stack;
 use burn::module::{Module, Param};
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 const LARGEST_TARGET: f32 = 6.0;
 /// Width of the joints' own layer.
 const JOINT_WIDTH: usize = 128;
+/// Numbers that a sentence becomes.
+const SENTENCE_WIDTH: usize = 64;
 /// Kernel, stride, padding of the four convolutions, and whether what goes in is added to what comes out.
 const CONVOLUTIONS: [(usize, usize, usize, bool); 4] =
     [(6, 3, 2, false), (4, 2, 1, false), (3, 1, 1, true), (3, 2, 1, false)];
@@ -48,6 +51,9 @@ pub struct SmallShape {
     pub labels: usize,
     /// Phases among which one is the present one, 0 for none.
     pub phases: usize,
+    /// Words of the sentences it reads, if it reads any.
+    #[serde(default)]
+    pub sentences: Option<Vocabulary>,
 }
 
 /// Numbers that normalise what goes in and out, in the dataset's units.
@@ -82,10 +88,19 @@ struct Eye {
     flat: Linear,
 }
 
+/// Makes numbers of a sentence, and decides what the eyes look for: a gain and an offset for each channel of their last
+/// map, where places still are.
+#[derive(Module, Debug)]
+struct Reader {
+    words: Linear,
+    looks_for: Vec<Linear>,
+}
+
 /// The network.
 #[derive(Module, Debug)]
 pub struct SmallNet {
     eyes: Vec<Eye>,
+    reader: Option<Reader>,
     norm: LayerNorm,
     joints: Linear,
     explain1: Linear,
@@ -146,9 +161,15 @@ impl SmallNet {
         };
         let eyes: Vec<Eye> = shape.pictures.iter().map(|size| eye(size, &mut filler)).collect();
         let seen = embedding * eyes.len();
-        let (input, explained) = (seen + JOINT_WIDTH, shape.labels + shape.phases);
+        let reader = shape.sentences.as_ref().map(|vocabulary| Reader {
+            words: filler.linear(vocabulary.width(), SENTENCE_WIDTH),
+            looks_for: eyes.iter().map(|_| filler.linear(SENTENCE_WIDTH, 2 * c4)).collect(),
+        });
+        let read = if reader.is_some() { SENTENCE_WIDTH } else { 0 };
+        let (input, explained) = (seen + JOINT_WIDTH + read, shape.labels + shape.phases);
         Self {
             eyes,
+            reader,
             norm: LayerNormConfig::new(seen.max(1)).init(device),
             joints: filler.linear(2 * shape.joints, JOINT_WIDTH),
             explain1: filler.linear(input, 256),
@@ -177,21 +198,42 @@ impl SmallNet {
         Tensor::from_data(TensorData::new(values.to_vec(), [1, values.len()]), device)
     }
 
-    /// `pictures`: for each camera [batch, 3, height, width], 0 to 1; `state` [batch, joints] in the dataset's units. The
-    /// relative chunk, normalised, [batch, chunk * joints], and what explains the pictures, [batch, labels + phases], if
-    /// the network was built for any.
-    pub fn forward(&self, pictures: &[Tensor<4>], state: Tensor<2>) -> (Tensor<2>, Option<Tensor<2>>) {
+    /// Task texts as [`Self::forward`] wants them, [batch, words]; `None` for a network that does not read.
+    pub fn encode<'a>(&self, texts: impl Iterator<Item = &'a str>, device: &Device) -> Option<Tensor<2>> {
+        let vocabulary = self.shape.sentences.as_ref()?;
+        let mut numbers = Vec::new();
+        texts.for_each(|text| vocabulary.encode(text, &mut numbers));
+        let count = numbers.len() / vocabulary.width().max(1);
+        Some(Tensor::from_data(TensorData::new(numbers, [count, vocabulary.width()]), device))
+    }
+
+    /// `pictures`: for each camera [batch, 3, height, width], 0 to 1; `state` [batch, joints] in the dataset's units;
+    /// `texts` from [`Self::encode`]. The relative chunk, normalised, [batch, chunk * joints], and what explains the
+    /// pictures, [batch, labels + phases], if the network was built for any.
+    pub fn forward(
+        &self,
+        pictures: &[Tensor<4>],
+        state: Tensor<2>,
+        texts: Option<Tensor<2>>,
+    ) -> (Tensor<2>, Option<Tensor<2>>) {
         let device = state.device();
         let scales = &self.scales;
         let state = (state - self.row(&scales.state_mean, &device)) / self.row(&scales.state_std, &device);
         let joints = Tensor::cat(vec![state.clone(), state.mul_scalar(2.0).sin()], 1);
         let joints = relu(self.joints.forward(joints));
+        let read = self.reader.as_ref().zip(texts).map(|(reader, texts)| (reader, relu(reader.words.forward(texts))));
         let mut parts = Vec::new();
         if !self.eyes.is_empty() {
-            let seen = self.eyes.iter().zip(pictures).filter_map(|(eye, picture)| eye.forward(picture.clone())).collect();
+            let looks_for = |number: usize| {
+                read.as_ref().and_then(|(reader, read)| Some(reader.looks_for.get(number)?.forward(read.clone())))
+            };
+            let see =
+                |(number, (eye, picture)): (usize, (&Eye, &Tensor<4>))| eye.forward(picture.clone(), looks_for(number));
+            let seen = self.eyes.iter().zip(pictures).enumerate().filter_map(see).collect();
             parts.push(relu(self.norm.forward(Tensor::cat(seen, 1))));
         }
         parts.push(joints);
+        parts.extend(read.map(|(_, read)| read));
         let input = Tensor::cat(parts, 1);
         let mut trunk = relu(self.trunk2.forward(relu(self.trunk1.forward(input.clone()))));
         let explained = (self.shape.labels + self.shape.phases > 0)
@@ -203,26 +245,32 @@ impl SmallNet {
     }
 
     /// Absolute targets in the dataset's units, [batch, chunk * joints].
-    pub fn targets(&self, pictures: &[Tensor<4>], state: Tensor<2>) -> Tensor<2> {
-        let (relative, _) = self.forward(pictures, state.clone());
+    pub fn targets(&self, pictures: &[Tensor<4>], state: Tensor<2>, texts: Option<Tensor<2>>) -> Tensor<2> {
+        let (relative, _) = self.forward(pictures, state.clone(), texts);
         let scale = self.row(&self.scales.target, &relative.device());
         relative * scale + state.repeat_dim(1, self.shape.chunk)
     }
 }
 
 impl Eye {
-    /// [batch, 3, height, width] to [batch, embedding].
-    fn forward(&self, picture: Tensor<4>) -> Option<Tensor<2>> {
+    /// [batch, 3, height, width] to [batch, embedding]; `looks_for` [batch, 2 * channels]: gains less one, then offsets.
+    fn forward(&self, picture: Tensor<4>, looks_for: Option<Tensor<2>>) -> Option<Tensor<2>> {
         let convs = [&self.conv1, &self.conv2, &self.conv3, &self.conv4];
-        let [_, channels, height, width] = picture.dims();
+        let [batch, channels, height, width] = picture.dims();
         let layers = convs.iter().zip(CONVOLUTIONS).map(|(conv, (kernel, stride, padding, residual))| {
             let out = conv.bias.dims()[0];
             StackLayer { out, kernel, stride, padding, residual }
         });
         let stack = Stack::new(channels, (height, width), 0.5, &layers.collect::<Vec<_>>())?;
         let parameters = convs.iter().flat_map(|conv| [conv.weight.val().flatten(0, 3), conv.bias.val()]);
-        let parameters = Tensor::cat(parameters.collect(), 0);
-        Some(self.flat.forward(conv_stack(picture, parameters, &stack)))
+        let mut x = conv_stack(picture, Tensor::cat(parameters.collect(), 0), &stack);
+        if let Some(looks_for) = looks_for {
+            let (channels, height, width) = stack.output();
+            let part = |at: usize| looks_for.clone().narrow(1, at, channels).reshape([batch, channels, 1]);
+            let map = x.reshape([batch, channels, height * width]);
+            x = relu(map * (part(0) + 1.0) + part(channels)).flatten(1, 2);
+        }
+        Some(self.flat.forward(x))
     }
 }
 
@@ -231,7 +279,8 @@ impl Learner for SmallNet {
         let [count, _, joints] = batch.state.dims();
         let device = batch.state.device();
         let state = batch.state.clone().reshape([count, joints]);
-        let (relative, explained) = self.forward(&batch.pictures, state.clone());
+        let texts = self.encode(batch.tasks.iter().map(String::as_str), &device);
+        let (relative, explained) = self.forward(&batch.pictures, state.clone(), texts);
         let chunk = self.shape.chunk;
         let wanted = batch.action.clone().reshape([count, chunk * joints]) - state.repeat_dim(1, chunk);
         let wanted = (wanted / self.row(&self.scales.target, &device)).clamp(-LARGEST_TARGET, LARGEST_TARGET);

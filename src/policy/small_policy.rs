@@ -3,9 +3,11 @@
 use super::learner::Keep;
 use super::loader::{CameraInput, TrainData};
 use super::optimiser::{load_weights, weights_of};
+use super::sentence::Vocabulary;
 use super::small::{SmallNet, SmallScales, SmallShape, SmallSize};
 use super::tensors::TensorFile;
-use super::{CONFIG_FILE, ORIGIN_KEY, Observation, Origin, Policy, PolicyError, PolicySpec, WEIGHTS_FILE};
+use super::{CONFIG_FILE, ORIGIN_KEY, WEIGHTS_FILE, folder_of, read_config};
+use super::{Observation, Origin, Policy, PolicyError, PolicySpec};
 use crate::dataset::schema::{ACTION, CAMERA_PREFIX, STATE};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::{Value, json};
@@ -31,6 +33,7 @@ pub fn build(data: &TrainData, size: &SmallSize, seed: u64, device: &Device) -> 
         chunk: data.chunk_size,
         labels: count,
         phases,
+        sentences: Vocabulary::of(&data.tasks),
     };
     let label_std = names[..count].iter().map(|name| label_size(name)).collect();
     let label_mean = label_means(data, count);
@@ -60,45 +63,31 @@ fn label_means(data: &TrainData, count: usize) -> Vec<f32> {
     sums.iter().zip(&labels.names).map(mean).collect()
 }
 
-/// Writes the policy into `folder`: config.json with statistics, model.safetensors.
-///
-/// # Errors
-/// [`PolicyError`] when a file cannot be written.
-pub fn save(
-    folder: &Path,
-    network: &SmallNet,
-    cameras: &[CameraInput],
-    origin: &Origin,
-    n_action_steps: usize,
-) -> Result<(), PolicyError> {
-    let io = |source| PolicyError::Io { file: folder.to_path_buf(), source };
-    std::fs::create_dir_all(folder).map_err(io)?;
-    let (shape, joints) = (network.shape(), origin.joints.len());
-    let mut inputs = serde_json::Map::new();
-    inputs.insert(STATE.into(), json!({"type": "STATE", "shape": [joints]}));
-    for camera in cameras {
-        let entry = json!({"type": "VISUAL", "shape": [3, camera.height, camera.width]});
-        inputs.insert(format!("{CAMERA_PREFIX}{}", camera.name), entry);
-    }
-    let config = json!({
-        "type": KIND,
-        "n_obs_steps": 1,
-        "chunk_size": shape.chunk,
-        "n_action_steps": n_action_steps,
-        "input_features": inputs,
-        "output_features": {ACTION: {"type": "ACTION", "shape": [joints]}},
-        "network": {"shape": shape, "scales": network.scales()},
-        ORIGIN_KEY: origin,
-    });
-    let text = serde_json::to_string_pretty(&config).unwrap_or_default();
-    let file = folder.join(CONFIG_FILE);
-    std::fs::write(&file, text).map_err(|source| PolicyError::Io { file, source })?;
-    let metadata = [("format".to_string(), "pt".to_string())].into();
-    TensorFile { metadata, tensors: weights_of(network) }.write(&folder.join(WEIGHTS_FILE))?;
-    Ok(())
-}
-
 impl Keep for SmallNet {
+    fn begin_with(self, folder: &Path, device: &Device) -> Result<Self, PolicyError> {
+        let folder = folder_of(folder);
+        let file = folder.join(CONFIG_FILE);
+        let config = read_config(&folder)?;
+        let bad =
+            |problem: String, remedy: &str| PolicyError::Config { file: file.clone(), problem, remedy: remedy.into() };
+        if config["type"].as_str() != Some(KIND) {
+            let problem = format!("it is a policy of the kind {}", config["type"]);
+            return Err(bad(problem, "begin with one of the same kind and size, or from nothing"));
+        }
+        let (shape, scales) = sizes(&config).map_err(|problem| bad(problem, "restore it from a copy"))?;
+        let wanted = self.shape();
+        // New data may show fewer phases and ask in other words of the same vocabulary; the network stays what it was.
+        let alike = SmallShape { phases: shape.phases, sentences: shape.sentences.clone(), ..wanted.clone() };
+        if alike != shape || wanted.phases > shape.phases || wanted.sentences.is_some() && shape.sentences.is_none() {
+            let problem = format!("its network is another one: {shape:?}, the data ask for {wanted:?}");
+            return Err(bad(problem, "give the same --policy preset and data of the same kind, or begin from nothing"));
+        }
+        let file = folder.join(WEIGHTS_FILE);
+        let weights = TensorFile::read(&file)?;
+        let network = SmallNet::new(shape, scales, 0, device);
+        load_weights(network, &weights).map_err(|problem| PolicyError::Weights { file, problem })
+    }
+
     fn save(
         &self,
         folder: &Path,
@@ -106,7 +95,31 @@ impl Keep for SmallNet {
         origin: &Origin,
         n_action_steps: usize,
     ) -> Result<(), PolicyError> {
-        save(folder, self, cameras, origin, n_action_steps)
+        let io = |source| PolicyError::Io { file: folder.to_path_buf(), source };
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let (shape, joints) = (self.shape(), origin.joints.len());
+        let mut inputs = serde_json::Map::new();
+        inputs.insert(STATE.into(), json!({"type": "STATE", "shape": [joints]}));
+        for camera in cameras {
+            let entry = json!({"type": "VISUAL", "shape": [3, camera.height, camera.width]});
+            inputs.insert(format!("{CAMERA_PREFIX}{}", camera.name), entry);
+        }
+        let config = json!({
+            "type": KIND,
+            "n_obs_steps": 1,
+            "chunk_size": shape.chunk,
+            "n_action_steps": n_action_steps,
+            "input_features": inputs,
+            "output_features": {ACTION: {"type": "ACTION", "shape": [joints]}},
+            "network": {"shape": shape, "scales": self.scales()},
+            ORIGIN_KEY: origin,
+        });
+        let text = serde_json::to_string_pretty(&config).unwrap_or_default();
+        let file = folder.join(CONFIG_FILE);
+        std::fs::write(&file, text).map_err(|source| PolicyError::Io { file, source })?;
+        let metadata = [("format".to_string(), "pt".to_string())].into();
+        TensorFile { metadata, tensors: weights_of(self) }.write(&folder.join(WEIGHTS_FILE))?;
+        Ok(())
     }
 }
 
@@ -130,11 +143,7 @@ impl SmallPolicy {
         };
         let origin: Origin = serde_json::from_value(config[ORIGIN_KEY].clone())
             .map_err(|error| bad(format!("{ORIGIN_KEY}: {error}")))?;
-        let part = |key: &str| config["network"][key].clone();
-        let shape: SmallShape =
-            serde_json::from_value(part("shape")).map_err(|error| bad(format!("network.shape: {error}")))?;
-        let scales: SmallScales =
-            serde_json::from_value(part("scales")).map_err(|error| bad(format!("network.scales: {error}")))?;
+        let (shape, scales) = sizes(config).map_err(&bad)?;
         let inputs = config["input_features"].as_object();
         let names: Vec<String> =
             inputs.into_iter().flatten().filter_map(|(key, _)| Some(key.strip_prefix(CAMERA_PREFIX)?.into())).collect();
@@ -163,6 +172,10 @@ impl SmallPolicy {
             n_action_steps: config["n_action_steps"].as_u64().map_or(1, |steps| steps as usize).clamp(1, shape.chunk),
             tasks: origin.tasks,
             state_range: origin.state_range,
+            reads: shape.sentences.is_some(),
+            recorded: origin.recorded,
+            ensemble: None,
+            nudge_rad: origin.nudge_rad,
             joints: origin.joints,
         };
         let file = folder.join(WEIGHTS_FILE);
@@ -173,6 +186,14 @@ impl SmallPolicy {
     }
 }
 
+/// Shape and scales of the network that a configuration describes, or what is wrong with it.
+fn sizes(config: &Value) -> Result<(SmallShape, SmallScales), String> {
+    let part = |key: &str| config["network"][key].clone();
+    let shape = serde_json::from_value(part("shape")).map_err(|error| format!("network.shape: {error}"))?;
+    let scales = serde_json::from_value(part("scales")).map_err(|error| format!("network.scales: {error}"))?;
+    Ok((shape, scales))
+}
+
 /// Whether a network of this shape can be built at all.
 fn is_possible(shape: &SmallShape) -> bool {
     let SmallSize { channels: (a, b, c, d), embedding, hidden } = shape.size;
@@ -181,6 +202,7 @@ fn is_possible(shape: &SmallShape) -> bool {
     b == c
         && counts.iter().all(|count| (1..=8192).contains(count))
         && shape.labels + shape.phases <= 4096
+        && shape.sentences.as_ref().is_none_or(|sentences| sentences.places <= 64 && sentences.words.len() <= 4096)
         && shape.joints <= 64
         && sides.into_iter().all(|side| (16..=1024).contains(&side))
 }
@@ -220,7 +242,8 @@ impl Policy for SmallPolicy {
             })
             .collect();
         let state = Tensor::from_data(TensorData::new(states, [count, joints]), &self.device);
-        let targets = self.network.targets(&pictures, state).into_data().try_to_vec::<f32>();
+        let texts = self.network.encode(observations.iter().map(|observation| observation.task), &self.device);
+        let targets = self.network.targets(&pictures, state, texts).into_data().try_to_vec::<f32>();
         let targets = targets.map_err(|error| bad(format!("its answer is unreadable: {error:?}")))?;
         Ok(targets.chunks_exact(self.spec.chunk_size * joints).map(<[f32]>::to_vec).collect())
     }

@@ -145,12 +145,7 @@ type Trace = Vec<f32>;
 impl Stack {
     /// For pictures of so many channels and this height and width, from whose numbers `shift` is taken first. `None` where a
     /// kernel is larger than what it looks at, a residual does not fit or is the first, or there are no layers.
-    pub fn new(
-        channels: usize,
-        (height, width): (usize, usize),
-        shift: f32,
-        layers: &[StackLayer],
-    ) -> Option<Self> {
+    pub fn new(channels: usize, (height, width): (usize, usize), shift: f32, layers: &[StackLayer]) -> Option<Self> {
         let (mut channels, mut height, mut width) = (channels, height, width);
         let (mut planes, mut depth) = (channels, 1);
         let mut plans = Vec::new();

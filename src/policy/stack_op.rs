@@ -127,7 +127,7 @@ impl ConvStack for Flex {
 
 #[cfg(test)]
 mod tests {
-    use super::super::conv::conv2d;
+    use super::super::conv::{Stride, conv2d};
     use super::super::stack::StackLayer;
     use super::*;
     use burn::tensor::activation::relu;
@@ -137,8 +137,7 @@ mod tests {
     #[test]
     fn agrees_with_single_convolutions() {
         let device = Device::flex().autodiff();
-        let layer =
-            |out, kernel, stride, padding| StackLayer { out, kernel, stride, padding, residual: false };
+        let layer = |out, kernel, stride, padding| StackLayer { out, kernel, stride, padding, residual: false };
         let residual = |out| StackLayer { residual: true, ..layer(out, 3, 1, 1) };
         let cases = [
             ((96, 96), 3, vec![layer(16, 6, 3, 2), layer(32, 4, 2, 1), residual(32), layer(64, 3, 2, 1)]),
@@ -159,7 +158,7 @@ mod tests {
                 let weight = weight.reshape([layer.out, inputs, layer.kernel, layer.kernel]);
                 let bias = parameters.clone().slice([at + count..at + count + layer.out]);
                 let before = y.clone();
-                y = conv2d(y, weight, bias, layer.stride, layer.padding, false);
+                y = conv2d(y, weight, bias, Stride { step: layer.stride, padding: layer.padding, relu: false });
                 y = relu(if layer.residual { y + before } else { y });
                 (at, inputs) = (at + count + layer.out, layer.out);
             }

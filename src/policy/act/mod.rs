@@ -10,3 +10,4 @@ mod transformer;
 pub use config::{ActConfig, Activation};
 pub use ensemble::TemporalEnsemble;
 pub use model::{Act, ActInput, ActLoss};
+pub use transformer::{Encoder, LayerShape};

@@ -90,7 +90,16 @@ impl ChunkPolicy {
             return Err(refuse(problem, "give a policy whose state and action are the same joints"));
         }
         let origin = origin.unwrap_or_default();
+        // LeRobot counts an ensemble's chunks from the oldest, this program from the newest.
+        let ensemble = match &checkpoint.config.kind {
+            PolicyKind::Act(config) => config.temporal_ensemble_coeff.map(|coefficient| -coefficient as f32),
+            _ => None,
+        };
         let spec = PolicySpec {
+            reads: false,
+            recorded: origin.recorded,
+            ensemble,
+            nudge_rad: origin.nudge_rad,
             kind: checkpoint.config.kind.name().into(),
             cameras: cameras.collect(),
             fps: (origin.fps > 0).then_some(origin.fps),

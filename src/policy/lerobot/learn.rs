@@ -3,13 +3,13 @@
 use super::{ORIGIN_FILE, measure};
 use crate::dataset::schema::{ACTION, CAMERA_PREFIX, STATE};
 use crate::policy::act::{Act, ActConfig, ActInput};
-use crate::policy::checkpoint::{self, ConfigProblem, Contents, Features, PolicyConfig, PolicyKind};
+use crate::policy::checkpoint::{self, Checkpoint, ConfigProblem, Contents, Features, PolicyConfig, PolicyKind};
 use crate::policy::diffusion::{Diffusion, DiffusionConfig, DiffusionInput};
 use crate::policy::learner::{Batch, Keep, Learner, Loss};
 use crate::policy::loader::{CameraInput, TrainData};
 use crate::policy::nn::Noise;
 use crate::policy::normalise::{Normaliser, Statistics};
-use crate::policy::{Origin, PolicyError};
+use crate::policy::{CONFIG_FILE, Origin, PolicyError, folder_of};
 use burn::module::Module;
 use burn::tensor::{Bool, Device, Tensor};
 use std::path::Path;
@@ -42,6 +42,22 @@ impl Frame {
     fn pictures(&self, batch: &Batch) -> Vec<Tensor<4>> {
         let each = batch.pictures.iter().zip(&self.cameras);
         each.map(|(picture, key)| self.normaliser.normalise(key, picture.clone())).collect()
+    }
+
+    /// Takes over the statistics of the checkpoint in a folder, which must see and give the same.
+    fn begin_with(&mut self, folder: &Path) -> Result<Checkpoint, PolicyError> {
+        let checkpoint = Checkpoint::open(&folder_of(folder))?;
+        if checkpoint.config.features != self.config.features {
+            return Err(PolicyError::Config {
+                file: checkpoint.folder.join(CONFIG_FILE),
+                problem: "it sees or gives something else than the data hold".into(),
+                remedy: "choose its cameras with --cameras, or begin from nothing".into(),
+            });
+        }
+        self.normaliser = checkpoint.normaliser()?;
+        self.statistics = checkpoint.statistics.clone();
+        self.config.normalization = checkpoint.config.normalization.clone();
+        Ok(checkpoint)
     }
 
     fn save<M: Module>(&self, folder: &Path, module: &M, origin: &Origin) -> Result<(), PolicyError> {
@@ -98,6 +114,11 @@ impl ActLearner {
 }
 
 impl Keep for ActLearner {
+    fn begin_with(mut self, folder: &Path, _: &Device) -> Result<Self, PolicyError> {
+        self.model = self.frame.begin_with(folder)?.load_into(self.model)?;
+        Ok(self)
+    }
+
     fn save(&self, folder: &Path, _: &[CameraInput], origin: &Origin, _: usize) -> Result<(), PolicyError> {
         self.frame.save(folder, &self.model, origin)
     }
@@ -161,6 +182,11 @@ impl DiffusionLearner {
 }
 
 impl Keep for DiffusionLearner {
+    fn begin_with(mut self, folder: &Path, _: &Device) -> Result<Self, PolicyError> {
+        self.diffusion = self.frame.begin_with(folder)?.load_into(self.diffusion)?;
+        Ok(self)
+    }
+
     fn save(&self, folder: &Path, _: &[CameraInput], origin: &Origin, _: usize) -> Result<(), PolicyError> {
         self.frame.save(folder, &self.diffusion, origin)
     }

@@ -1,6 +1,7 @@
 //! Convolutions. Those over time are matrix products: burn's own are five times slower on a CPU.
 
 use super::uniform;
+use crate::policy::conv::{Stride, conv2d};
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
 use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
@@ -63,7 +64,8 @@ impl Conv2d {
         // Equality of devices looks through gradients.
         if x.device() == Device::flex() {
             let bias = bias.unwrap_or_else(|| Tensor::zeros([weight.dims()[0]], &x.device()));
-            return crate::policy::conv::conv2d(x, weight, bias, self.stride, self.padding, cuts_negatives);
+            let stride = Stride { step: self.stride, padding: self.padding, relu: cuts_negatives };
+            return conv2d(x, weight, bias, stride);
         }
         let [stride, padding] = [[self.stride; 2], [self.padding; 2]];
         let y = burn::tensor::module::conv2d(x, weight, bias, ConvOptions::new(stride, padding, [1, 1], 1));
