@@ -692,6 +692,8 @@ fn settings(loaded: &Loaded, options: &RunOptions) -> Settings {
         wider: 0.1,
         speed: 1.0,
         limit_s: 15.0,
+        looks: 1,
+        look_every: 0,
         worlds_differ: loaded.worlds.ranges(&loaded.scene.scene).is_some(),
         world: world_hash(loaded, options),
         etude: String::new(),
@@ -715,7 +717,7 @@ fn looking_ahead_leaves_no_trace_and_tells_what_will_happen() {
         maker.attempt(7, true).unwrap()
     };
     let column = |attempt: &etude::generate::Attempt, key: &str| {
-        let episode = attempt.episode.as_ref().unwrap();
+        let episode = &attempt.episodes[0];
         let numbers = &episode.columns.iter().find(|column| column.0 == key).unwrap().1;
         floats(numbers).to_vec()
     };
@@ -750,7 +752,7 @@ fn generated_episodes_happen_in_drawn_worlds_and_tell_them() {
     for seed in 7..11 {
         let attempt = maker.attempt(seed, true).unwrap();
         done += usize::from(attempt.success);
-        let episode = attempt.episode.unwrap();
+        let episode = &attempt.episodes[0];
         let numbers = |key: &str| &episode.columns.iter().find(|column| column.0 == key).unwrap().1;
         let etude::dataset::bulk::Numbers::Text(told) = numbers("etude.world") else { panic!("it holds no texts") };
         assert!(told[1..].iter().all(String::is_empty));

@@ -55,6 +55,12 @@ pub(super) struct GenerateArgs {
     /// Draw and record only every K-th control tick; the dataset's rate becomes the control rate over K.
     #[arg(long, default_value_t = 1, value_name = "K")]
     every: u32,
+    /// Draw each simulated episode in K looks: the same states and actions, other pictures. They count as episodes.
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    looks: u32,
+    /// Go over to another look every N rows of an episode, for policies without memory; 0: one look an episode.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    look_every: u32,
     /// Steps of the column etude.chunk: what the expert would do next without noise; 0 leaves it out.
     #[arg(long, default_value_t = 8, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(0..=256))]
     chunk: u32,
@@ -86,9 +92,9 @@ enum KeepArg {
 
 /// How many worlds run at once.
 #[derive(Clone, Copy, Debug)]
-struct Workers(usize);
+pub(super) struct Workers(pub(super) usize);
 
-fn parse_workers(text: &str) -> Result<Workers, String> {
+pub(super) fn parse_workers(text: &str) -> Result<Workers, String> {
     if text == "auto" {
         return Ok(Workers(std::thread::available_parallelism().map_or(1, usize::from)));
     }
@@ -132,8 +138,9 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
         (demonstrations, settings.from) = (found, Some(name));
     }
     let shard = args.shard;
-    let of = shard.episodes(settings.episodes);
-    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(of.end - of.start, "episodes") };
+    let of = shard.episodes(settings.episodes / u64::from(settings.looks));
+    let count = (of.end - of.start) * u64::from(settings.looks);
+    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(count, "episodes") };
     let mut told = Instant::now();
     let mut trouble = None;
     let watch = |progress: &Progress| {
@@ -158,7 +165,7 @@ pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
 }
 
 fn tell(args: &GenerateArgs, made: &Made) -> Result<(), CliError> {
-    let kept_share = made.episodes as f64 / made.tried.max(1) as f64;
+    let kept_share = made.episodes as f64 / (made.tried * u64::from(args.looks)).max(1) as f64;
     let per_second = |count: u64| if made.making_s > 0.0 { count as f64 / made.making_s } else { 0.0 };
     if args.json {
         let (episodes_per_minute, ticks_per_second) = (60.0 * per_second(made.made_now), per_second(made.ticks));
@@ -223,6 +230,8 @@ fn settings(args: &GenerateArgs, loaded: &Loaded, options: &crate::app::RunOptio
             Some(_) => 4.0 * LIMIT_S,
             None => LIMIT_S / speed.clamp(0.05, 1.0),
         }),
+        looks: args.looks,
+        look_every: args.look_every,
         worlds_differ: loaded.worlds.ranges(scene).is_some(),
         world: generate::world_hash(loaded, options),
         etude: env!("CARGO_PKG_VERSION").into(),
