@@ -831,6 +831,94 @@ fn a_generated_dataset_is_the_same_from_any_number_of_workers_and_shards() {
 }
 
 #[test]
+fn looks_of_generated_episodes_are_the_same_from_any_number_of_workers_and_when_redrawn() {
+    let options = RunOptions { operator: Operator::Outside, ..randomised() };
+    let loaded = loaded(&options);
+    let camera = etude::generate::Camera { name: "overview".into(), width: 32, height: 32 };
+    let settings = Settings {
+        episodes: 12,
+        looks: 3,
+        look_every: 4,
+        every: 10,
+        cameras: vec![camera],
+        ..settings(&loaded, &options)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let make = |name: &str, settings: &Settings, shard: Shard, workers: usize| {
+        etude::generate::run(&loaded, &options, settings, &[], (shard, workers), &at(name), |_| {}).unwrap()
+    };
+    let made = make("one", &settings, Shard::default(), 1);
+    assert!(made.episodes == 12 && (4..12).contains(&made.tried), "{made:?}");
+    make("two", &settings, Shard::default(), 2);
+    assert_same_tree(&at("one"), &at("two"));
+    for index in 0..2 {
+        make(["a", "b"][index as usize], &settings, Shard { index, count: 2 }, 1);
+    }
+    etude::dataset::edit::merge(&[at("b"), at("a")], &at("joined")).unwrap();
+    assert_same_tree(&at("one"), &at("joined"));
+
+    let whole = etude::dataset::Dataset::open(at("one")).unwrap();
+    let key = "observation.images.overview";
+    let (labels, states) = (whole.rows(column::LABELS).unwrap(), whole.rows("observation.state").unwrap());
+    let told = whole.texts("etude.world").unwrap();
+    let picture = |episode: usize, row: usize| whole.frame(whole.episodes()[episode].from + row, key).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for (episode, text) in whole.episodes().iter().flat_map(|e| e.rows().map(move |row| (e, row))).map(|(e, row)| (e, &told[row])) {
+        if !text.is_empty() {
+            let world = etude::world::DrawnWorld::from_json(text).unwrap();
+            assert!(seen.insert((episode.index / 3, world.look)), "look {} twice", world.look);
+        }
+    }
+    for episode in whole.episodes().iter().filter(|episode| episode.index % 3 > 0) {
+        let first = &whole.episodes()[episode.index - 1];
+        assert_eq!(episode.length, first.length);
+        let block = |rows: &etude::dataset::Rows, e: &etude::dataset::Episode| -> Vec<f32> {
+            e.rows().flat_map(|row| rows.row(row).to_vec()).collect()
+        };
+        assert_eq!(block(&labels, episode), block(&labels, first), "what happens depends on the look");
+        // Joints are counted from other zeros, the same in all rows.
+        let apart: Vec<f32> =
+            block(&states, episode).iter().zip(block(&states, first)).map(|(a, b)| a - b).collect();
+        assert!(apart[0] != 0.0 && apart.chunks(6).all(|row| (row[0] - apart[0]).abs() < 1e-3), "{apart:?}");
+        assert!(picture(episode.index, 0) != picture(first.index, 0), "two looks give one picture");
+    }
+    for episode in whole.episodes() {
+        let changes: Vec<usize> = episode.rows().filter(|row| !told[*row].is_empty()).map(|row| row - episode.from).collect();
+        assert!(changes.iter().copied().eq((0..episode.length).step_by(4)), "{changes:?}");
+    }
+
+    // From what the rows tell the same pictures are drawn again, whoever draws.
+    let redraw = |name: &str, from_look: Option<u32>, workers: usize| {
+        let wanted = etude::generate::Redraw {
+            episodes: vec![0, 3, 6, 9],
+            looks: 3,
+            from_look,
+            look_every: 4,
+            ranges: etude::redraw::looks_of(&loaded.worlds.ranges(&loaded.scene.scene).unwrap()).unwrap(),
+        };
+        etude::generate::redraw(&whole, (&loaded, &options), &wanted, workers, &at(name), |_| {}).unwrap()
+    };
+    assert_eq!(redraw("again", Some(0), 2).episodes, 12);
+    let again = etude::dataset::Dataset::open(at("again")).unwrap();
+    let videos = |name: &str| -> Vec<(PathBuf, Vec<u8>)> { tree(&at(name).join("videos")) };
+    assert!(videos("one")[0].1 == videos("again")[0].1, "redrawn pictures differ");
+    for key in ["observation.state", column::LABELS, column::SENT, column::PROPS] {
+        assert_eq!(again.rows(key).unwrap(), whole.rows(key).unwrap(), "{key}");
+    }
+    assert_eq!(again.texts("etude.world").unwrap(), told);
+    let apart = |key: &str| {
+        let (a, b) = (again.rows(key).unwrap(), whole.rows(key).unwrap());
+        a.values.iter().zip(&b.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(apart("action") < 1e-3 && apart(column::CHUNK) < 1e-3);
+    redraw("more", None, 1);
+    assert!(videos("more")[0].1 != videos("again")[0].1);
+    let more = etude::dataset::Dataset::open(at("more")).unwrap();
+    assert!(more.texts("etude.world").unwrap().iter().all(|text| text.is_empty() || !told.contains(text)));
+}
+
+#[test]
 fn looking_between_ticks_leaves_no_trace() {
     let run = |look: bool| {
         let mut headless = Headless::new(&RunOptions::default()).unwrap();

@@ -1,6 +1,6 @@
 //! `etude evaluate`: a policy judged on unseen starts.
 
-use super::{CliError, WorldArgs, progress_bar, say, to_json};
+use super::{CliError, WorldArgs, planar, progress_bar, say, to_json};
 use crate::evaluate::{self, EvaluateError, EvaluateOptions, Evaluation, FIRST_SEED};
 use crate::headless::EpisodeReport;
 use crate::operator::Operator;
@@ -44,30 +44,30 @@ impl FollowArgs {
 #[derive(Args, Debug)]
 pub(super) struct EvaluateArgs {
     #[command(flatten)]
-    world: WorldArgs,
+    pub(super) world: WorldArgs,
     /// Folder of the policy.
     #[arg(long, value_name = "FOLDER")]
-    policy: PathBuf,
+    pub(super) policy: PathBuf,
     /// Number of episodes.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(super) episodes: u64,
     /// Seed of the first episode, 100000 or more: training stays below.
     #[arg(long, default_value_t = FIRST_SEED)]
-    seed: u64,
+    pub(super) seed: u64,
     #[command(flatten)]
-    follow: FollowArgs,
+    pub(super) follow: FollowArgs,
     /// Worlds side by side; without it one a core. The result is the same.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: Option<u16>,
+    pub(super) threads: Option<u16>,
     /// Time limit instead of the scene's, s.
     #[arg(long, value_name = "SECONDS")]
-    time_limit: Option<f64>,
+    pub(super) time_limit: Option<f64>,
     /// Folder for contact sheets of the episodes that failed.
     #[arg(long, value_name = "FOLDER")]
-    gallery: Option<PathBuf>,
+    pub(super) gallery: Option<PathBuf>,
     /// One JSON line per episode and a summary line.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn evaluate(args: &EvaluateArgs) -> Result<(), CliError> {
@@ -84,6 +84,9 @@ pub(super) fn judge(args: &EvaluateArgs) -> Result<Evaluation, CliError> {
     }
     if args.seed < FIRST_SEED {
         return Err(EvaluateError::SeenSeed(args.seed).into());
+    }
+    if args.world.task == planar::NAME {
+        return planar::evaluate(args);
     }
     if args.time_limit.is_some_and(|limit| !(0.5..=3600.0).contains(&limit)) {
         return Err(CliError::Usage("--time-limit: give a number from 0.5 to 3600 s".into()));

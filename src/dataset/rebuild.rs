@@ -13,7 +13,7 @@ use super::schema::{DATA_PATH, DEFAULT_COLUMNS, Info, VERSION, VIDEO_PATH, extra
 use super::stats::{ImageStats, Stats};
 use super::table::{self, Column, Layout, Table, Values};
 use super::video::Video;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -485,11 +485,11 @@ fn size_of_column(column: &Column) -> usize {
     }
 }
 
-/// Some rows of a column of texts that are told in an episode's first row: that of the whole episode, which is row `begin`,
-/// goes to the first row kept.
+/// Some rows of a column of texts that are told in an episode's first row, with what changes in the rows where it does: what
+/// holds for the first row kept goes there. `begin` is the row where the whole episode begins.
 fn told_first(column: &Column, begin: usize, rows: Range<usize>) -> Option<Column> {
     let told = match &column.values {
-        Values::Text(texts) => texts.get(begin)?.clone(),
+        Values::Text(texts) => told_until(texts.get(begin..=rows.start.max(begin))?),
         _ => return None,
     };
     let mut column = slice(column, rows)?;
@@ -497,6 +497,19 @@ fn told_first(column: &Column, begin: usize, rows: Range<usize>) -> Option<Colum
         *texts.first_mut()? = told;
     }
     Some(column)
+}
+
+/// The first text with the entries of the later ones in place of its own.
+fn told_until(texts: &[String]) -> String {
+    let first = texts.first().cloned().unwrap_or_default();
+    let object = |text: &String| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let later: Vec<Map<String, Value>> = texts.iter().skip(1).filter(|text| !text.is_empty()).filter_map(object).collect();
+    if later.is_empty() {
+        return first;
+    }
+    let mut told = object(&first).unwrap_or_default();
+    told.extend(later.into_iter().flatten());
+    Value::Object(told).to_string()
 }
 
 /// Writes another verdict into the columns that hold it.

@@ -116,9 +116,7 @@ pub(super) fn draw(
     let nominal = world.resource::<ActiveScene>().nominal.clone();
     let names = cameras.iter().map(|camera| camera.name.clone()).collect();
     world.insert_resource(CamerasInUse::Named(names));
-    let mut props: Vec<(usize, Entity)> =
-        world.query::<(Entity, &PropBody)>().iter(world).map(|(entity, prop)| (prop.index, entity)).collect();
-    props.sort_unstable();
+    let props = props_of(world);
     let mut frames = world.query::<(&CameraSensor, &mut CameraFrame)>();
     show(world, &nominal, &take.world);
     let mut later = take.later.iter().peekable();
@@ -126,14 +124,7 @@ pub(super) fn draw(
         if let Some((_, look)) = later.next_if(|(begin, _)| *begin == row) {
             show(world, &nominal, &take.world.with_looks_of(look));
         }
-        world.resource_mut::<Episode>().tick = seen.tick;
-        for (link, pose) in arm.links.iter().zip(arm.model.link_poses(&seen.q_rad)) {
-            let pose = Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat());
-            put(world, *link, pose);
-        }
-        for ((_, prop), pose) in props.iter().zip(&seen.props) {
-            put(world, *prop, *pose);
-        }
+        put_back(world, arm, &props, seen);
         world.run_schedule(Draw);
         for (camera, encoder) in cameras.iter().zip(&mut encoders) {
             let found = frames.iter_mut(world).find(|(sensor, _)| sensor.config.name == camera.name);
@@ -157,8 +148,78 @@ fn show(world: &mut World, nominal: &Arc<Scene>, drawn: &DrawnWorld) {
     }
 }
 
+/// The props in the order of the episode's own scene.
+fn props_of(world: &mut World) -> Vec<(usize, Entity)> {
+    let mut props: Vec<(usize, Entity)> =
+        world.query::<(Entity, &PropBody)>().iter(world).map(|(entity, prop)| (prop.index, entity)).collect();
+    props.sort_unstable();
+    props
+}
+
+/// Puts everything where it was.
+fn put_back(world: &mut World, arm: &Arm, props: &[(usize, Entity)], seen: &Seen) {
+    world.resource_mut::<Episode>().tick = seen.tick;
+    for (link, pose) in arm.links.iter().zip(arm.model.link_poses(&seen.q_rad)) {
+        put(world, *link, Pose::from_parts(pose.translation.as_vec3(), pose.rotation.as_quat()));
+    }
+    for ((_, prop), pose) in props.iter().zip(&seen.props) {
+        put(world, *prop, *pose);
+    }
+}
+
 fn put(world: &mut World, entity: Entity, pose: Pose) {
     if let Some(mut shown) = world.get_mut::<WorldPose>(entity) {
         *shown = WorldPose::at(pose);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::RunOptions;
+    use crate::generate::LookAhead;
+    use crate::headless::Headless;
+    use crate::world::EpisodeWorld;
+
+    fn wrist(headless: &mut Headless) -> Vec<u8> {
+        let world = headless.app.world_mut();
+        let mut frames = world.query::<(&CameraSensor, &CameraFrame)>();
+        frames.iter(world).find(|(sensor, _)| sensor.config.name == "wrist").unwrap().1.rgb.clone()
+    }
+
+    #[test]
+    fn what_is_drawn_later_is_what_was_seen_to_the_byte() {
+        let options = RunOptions { randomise: "all".parse().unwrap(), ..RunOptions::default() };
+        let mut headless = Headless::new(&options).unwrap();
+        headless.start(3).unwrap();
+        let in_use = CamerasInUse::Named(vec!["wrist".into()]);
+        let mut looking = LookAhead::new(headless.app.world_mut());
+        let arm = looking.arm(headless.app.world()).unwrap();
+        let mut rows = Vec::new();
+        for tick in 0..60 {
+            let tick_now = headless.episode().tick;
+            let present = looking.present(headless.app.world_mut(), &arm).unwrap();
+            let seen = Seen { tick: tick_now, q_rad: present.q_rad, props: present.props };
+            headless.app.insert_resource(if tick % 20 == 7 { in_use.clone() } else { CamerasInUse::None });
+            headless.tick();
+            if tick % 20 == 7 {
+                rows.push((seen, wrist(&mut headless)));
+            }
+        }
+        let world = headless.app.world_mut();
+        let props = props_of(world);
+        let (nominal, own) = (world.resource::<ActiveScene>().nominal.clone(), world.resource::<EpisodeWorld>().0.clone());
+        world.insert_resource(in_use);
+        for (seen, picture) in &rows {
+            let world = headless.app.world_mut();
+            show(world, &nominal, own.as_ref().unwrap());
+            put_back(world, &arm, &props, seen);
+            world.run_schedule(Draw);
+            assert!(wrist(&mut headless) == *picture, "tick {}", seen.tick);
+            let other = DrawnWorld { light: None, ..own.as_deref().cloned().unwrap() };
+            show(headless.app.world_mut(), &nominal, &other);
+            headless.app.world_mut().run_schedule(Draw);
+            assert!(wrist(&mut headless) != *picture, "another light gives the same picture");
+        }
     }
 }

@@ -114,9 +114,8 @@ impl Settings {
             return bad("--looks", self.looks.to_string(), "give 1 to 1000");
         }
         if !self.episodes.is_multiple_of(self.looks.into()) {
-            let down = self.simulated() * u64::from(self.looks);
-            let remedy =
-                format!("each is drawn {} times; give {} or {}", self.looks, down, down + u64::from(self.looks));
+            let above = (self.simulated() + 1) * u64::from(self.looks);
+            let remedy = format!("each is drawn {} times; give {above}", self.looks);
             return bad("--episodes", format!("{} is no multiple of --looks", self.episodes), &remedy);
         }
         if self.seed.checked_add(self.episodes).is_none_or(|end| end > plan::SEEDS_END) {
