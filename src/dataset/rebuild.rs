@@ -7,9 +7,11 @@ use super::disk;
 use super::error::{DatasetError, RESTORE, Result};
 use super::h264::{GOP, H264Encoder};
 use super::mp4::{CodecSetup, Mp4, Track};
+use super::notes::Note;
 use super::reader::Dataset;
 use super::row::{Outcome, timestamp_s};
 use super::schema::{DATA_PATH, DEFAULT_COLUMNS, Info, VERSION, VIDEO_PATH, extra};
+use super::segments::Segments;
 use super::stats::{ImageStats, Stats};
 use super::table::{self, Column, Layout, Table, Values};
 use super::video::Video;
@@ -27,12 +29,14 @@ pub(crate) struct Part<'a> {
     pub(crate) rows: Range<usize>,
     /// Another verdict over it.
     pub(crate) verdict: Option<Outcome>,
+    /// Other marks of its segments; `Some(None)`: none any more.
+    pub(crate) segments: Option<Option<Segments>>,
 }
 
 impl<'a> Part<'a> {
     /// A whole episode.
     pub(crate) fn whole(source: &'a Dataset, episode: &Episode) -> Self {
-        Self { source, episode: episode.index, rows: 0..episode.length, verdict: None }
+        Self { source, episode: episode.index, rows: 0..episode.length, verdict: None, segments: None }
     }
 }
 
@@ -192,7 +196,7 @@ impl<'a> Builder<'a> {
             };
             videos.push((self.piece(part, old, i, key, number)?, stats));
         }
-        self.info.add_note(self.episodes.len(), part.source.info().note(part.episode));
+        self.info.add_note(self.episodes.len(), note_of(part).as_ref());
         self.push(NewEpisode { length: part.rows.len(), tasks, columns, videos })
     }
 
@@ -483,6 +487,21 @@ fn size_of_column(column: &Column) -> usize {
         Values::Text(v) => v.iter().map(|t| t.len() + 4).sum(),
         Values::Bytes(v) => v.iter().map(|t| t.len() + 4).sum(),
     }
+}
+
+/// The note of an episode of which only some rows are kept, with the marks it shall have.
+fn note_of(part: &Part) -> Option<Note> {
+    let old = part.source.info().note(part.episode);
+    let marks = match part.segments {
+        Some(marks) => marks,
+        None => old.and_then(Segments::of_note).and_then(|marks| marks.within(&part.rows)),
+    };
+    let mut note = old.cloned().unwrap_or_default();
+    Segments::forget_in(&mut note);
+    if let Some(marks) = marks {
+        marks.note_in(&mut note);
+    }
+    (old.is_some() || !note.is_empty()).then_some(note)
 }
 
 /// Some rows of a column of texts that are told in an episode's first row, with what changes in the rows where it does: what
