@@ -15,6 +15,10 @@ pub struct Control;
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Look;
 
+/// Pictures of what is where, as it was put there by hand. For those who draw what happened before.
+#[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Draw;
+
 /// Parts of a control tick, in order.
 #[derive(SystemSet, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ControlSystems {
@@ -71,10 +75,11 @@ pub fn plugin(app: &mut App, rate: ControlRate, multi_threaded: bool) {
         ..default()
     });
     app.add_schedule(schedule);
-    let mut look = Schedule::new(Look);
-    look.set_executor(SingleThreadedExecutor::new());
-    look.set_build_settings(ScheduleBuildSettings { ambiguity_detection: LogLevel::Error, ..default() });
-    app.add_schedule(look);
+    for mut schedule in [Schedule::new(Look), Schedule::new(Draw)] {
+        schedule.set_executor(SingleThreadedExecutor::new());
+        schedule.set_build_settings(ScheduleBuildSettings { ambiguity_detection: LogLevel::Error, ..default() });
+        app.add_schedule(schedule);
+    }
     app.configure_sets(
         Control,
         (

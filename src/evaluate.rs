@@ -141,7 +141,7 @@ impl Evaluation {
 }
 
 /// Wilson's 95 % interval for `successes` of `count`.
-fn wilson(successes: u64, count: u64) -> (f64, f64) {
+pub(crate) fn wilson(successes: u64, count: u64) -> (f64, f64) {
     if count == 0 {
         return (0.0, 1.0);
     }

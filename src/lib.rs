@@ -20,6 +20,7 @@ pub mod generate;
 pub mod headless;
 pub mod joint_units;
 pub mod operator;
+pub mod planar;
 pub mod policy;
 pub mod push_t_2d;
 pub mod record;

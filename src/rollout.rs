@@ -45,6 +45,17 @@ pub enum Overlap {
     Mean(f32),
 }
 
+impl Overlap {
+    /// The fading of [`ChunkQueue::targets`] for a policy.
+    pub fn fading(self, spec: &PolicySpec) -> Option<f32> {
+        match self {
+            Self::OfPolicy => spec.ensemble,
+            Self::Newest => None,
+            Self::Mean(fading) => Some(fading),
+        }
+    }
+}
+
 /// How a policy's chunks are followed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RolloutOptions {
@@ -130,15 +141,6 @@ impl PolicyDriver {
     /// What went wrong since the last call; the arm holds still from then on.
     pub fn take_fault(&mut self) -> Option<String> {
         self.fault.take()
-    }
-
-    /// The fading of [`ChunkQueue::targets`].
-    fn ensemble(&self) -> Option<f32> {
-        match self.options.overlap {
-            Overlap::OfPolicy => self.spec.ensemble,
-            Overlap::Newest => None,
-            Overlap::Mean(fading) => Some(fading),
-        }
     }
 
     fn forget(&mut self) {
@@ -405,7 +407,7 @@ fn drive(
         driver.history.pop_front();
     }
     driver.think((episode.number, episode.seed), episode.tick, &order.text);
-    match driver.queue.targets(episode.tick, driver.ensemble()) {
+    match driver.queue.targets(episode.tick, driver.options.overlap.fading(&driver.spec)) {
         Some(targets) => {
             let mut command_rad = driver.units.to_rad(&targets);
             driver.nudge.add_to(&mut command_rad, &q_rad);

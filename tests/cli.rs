@@ -692,6 +692,9 @@ fn generate_refuses_what_cannot_be() {
         (&["--shard", "4/4"], "0/4"),
         (&["--workers", "none"], "auto"),
         (&["--random-start", "2"], "--random-start"),
+        (&["--looks", "2"], "--randomise"),
+        (&["--looks", "3", "--randomise", "looks"], "give 3"),
+        (&["--look-every", "2", "--randomise", "mass"], "--randomise"),
     ] {
         let mut arguments = vec!["generate", "--episodes", "2", "--out", &out];
         arguments.extend(more);

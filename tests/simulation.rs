@@ -692,6 +692,8 @@ fn settings(loaded: &Loaded, options: &RunOptions) -> Settings {
         wider: 0.1,
         speed: 1.0,
         limit_s: 15.0,
+        looks: 1,
+        look_every: 0,
         worlds_differ: loaded.worlds.ranges(&loaded.scene.scene).is_some(),
         world: world_hash(loaded, options),
         etude: String::new(),
@@ -715,7 +717,7 @@ fn looking_ahead_leaves_no_trace_and_tells_what_will_happen() {
         maker.attempt(7, true).unwrap()
     };
     let column = |attempt: &etude::generate::Attempt, key: &str| {
-        let episode = attempt.episode.as_ref().unwrap();
+        let episode = &attempt.episodes[0];
         let numbers = &episode.columns.iter().find(|column| column.0 == key).unwrap().1;
         floats(numbers).to_vec()
     };
@@ -750,7 +752,7 @@ fn generated_episodes_happen_in_drawn_worlds_and_tell_them() {
     for seed in 7..11 {
         let attempt = maker.attempt(seed, true).unwrap();
         done += usize::from(attempt.success);
-        let episode = attempt.episode.unwrap();
+        let episode = &attempt.episodes[0];
         let numbers = |key: &str| &episode.columns.iter().find(|column| column.0 == key).unwrap().1;
         let etude::dataset::bulk::Numbers::Text(told) = numbers("etude.world") else { panic!("it holds no texts") };
         assert!(told[1..].iter().all(String::is_empty));
@@ -826,6 +828,96 @@ fn a_generated_dataset_is_the_same_from_any_number_of_workers_and_shards() {
     let other = Settings { seed: 5, ..settings.clone() };
     let refused = etude::generate::run(&loaded, &options, &other, &[], (Shard::default(), 1), &at("one"), |_| {});
     assert!(refused.unwrap_err().to_string().contains("another folder"));
+}
+
+#[test]
+fn looks_of_generated_episodes_are_the_same_from_any_number_of_workers_and_when_redrawn() {
+    let options = RunOptions { operator: Operator::Outside, ..randomised() };
+    let loaded = loaded(&options);
+    let camera = etude::generate::Camera { name: "overview".into(), width: 32, height: 32 };
+    let settings = Settings {
+        episodes: 12,
+        looks: 3,
+        look_every: 4,
+        every: 10,
+        cameras: vec![camera],
+        ..settings(&loaded, &options)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let make = |name: &str, settings: &Settings, shard: Shard, workers: usize| {
+        etude::generate::run(&loaded, &options, settings, &[], (shard, workers), &at(name), |_| {}).unwrap()
+    };
+    let made = make("one", &settings, Shard::default(), 1);
+    assert!(made.episodes == 12 && (4..12).contains(&made.tried), "{made:?}");
+    make("two", &settings, Shard::default(), 2);
+    assert_same_tree(&at("one"), &at("two"));
+    for index in 0..2 {
+        make(["a", "b"][index as usize], &settings, Shard { index, count: 2 }, 1);
+    }
+    etude::dataset::edit::merge(&[at("b"), at("a")], &at("joined")).unwrap();
+    assert_same_tree(&at("one"), &at("joined"));
+
+    let whole = etude::dataset::Dataset::open(at("one")).unwrap();
+    let key = "observation.images.overview";
+    let (labels, states) = (whole.rows(column::LABELS).unwrap(), whole.rows("observation.state").unwrap());
+    let told = whole.texts("etude.world").unwrap();
+    let picture = |episode: usize, row: usize| whole.frame(whole.episodes()[episode].from + row, key).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for (episode, text) in
+        whole.episodes().iter().flat_map(|e| e.rows().map(move |row| (e, row))).map(|(e, row)| (e, &told[row]))
+    {
+        if !text.is_empty() {
+            let world = etude::world::DrawnWorld::from_json(text).unwrap();
+            assert!(seen.insert((episode.index / 3, world.look)), "look {} twice", world.look);
+        }
+    }
+    for episode in whole.episodes().iter().filter(|episode| episode.index % 3 > 0) {
+        let first = &whole.episodes()[episode.index - 1];
+        assert_eq!(episode.length, first.length);
+        let block = |rows: &etude::dataset::Rows, e: &etude::dataset::Episode| -> Vec<f32> {
+            e.rows().flat_map(|row| rows.row(row).to_vec()).collect()
+        };
+        assert_eq!(block(&labels, episode), block(&labels, first), "what happens depends on the look");
+        // Joints are counted from other zeros, the same in all rows.
+        let apart: Vec<f32> = block(&states, episode).iter().zip(block(&states, first)).map(|(a, b)| a - b).collect();
+        assert!(apart[0] != 0.0 && apart.chunks(6).all(|row| (row[0] - apart[0]).abs() < 1e-3), "{apart:?}");
+        assert!(picture(episode.index, 0) != picture(first.index, 0), "two looks give one picture");
+    }
+    for episode in whole.episodes() {
+        let changes: Vec<usize> =
+            episode.rows().filter(|row| !told[*row].is_empty()).map(|row| row - episode.from).collect();
+        assert!(changes.iter().copied().eq((0..episode.length).step_by(4)), "{changes:?}");
+    }
+
+    // From what the rows tell the same pictures are drawn again, whoever draws.
+    let redraw = |name: &str, from_look: Option<u32>, workers: usize| {
+        let wanted = etude::generate::Redraw {
+            episodes: vec![0, 3, 6, 9],
+            looks: 3,
+            from_look,
+            look_every: 4,
+            ranges: etude::redraw::looks_of(&loaded.worlds.ranges(&loaded.scene.scene).unwrap()).unwrap(),
+        };
+        etude::generate::redraw(&whole, (&loaded, &options), &wanted, workers, &at(name), |_| {}).unwrap()
+    };
+    assert_eq!(redraw("again", Some(0), 2).episodes, 12);
+    let again = etude::dataset::Dataset::open(at("again")).unwrap();
+    let videos = |name: &str| -> Vec<(PathBuf, Vec<u8>)> { tree(&at(name).join("videos")) };
+    assert!(videos("one")[0].1 == videos("again")[0].1, "redrawn pictures differ");
+    for key in ["observation.state", column::LABELS, column::SENT, column::PROPS] {
+        assert_eq!(again.rows(key).unwrap(), whole.rows(key).unwrap(), "{key}");
+    }
+    assert_eq!(again.texts("etude.world").unwrap(), told);
+    let apart = |key: &str| {
+        let (a, b) = (again.rows(key).unwrap(), whole.rows(key).unwrap());
+        a.values.iter().zip(&b.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    assert!(apart("action") < 1e-3 && apart(column::CHUNK) < 1e-3);
+    redraw("more", None, 1);
+    assert!(videos("more")[0].1 != videos("again")[0].1);
+    let more = etude::dataset::Dataset::open(at("more")).unwrap();
+    assert!(more.texts("etude.world").unwrap().iter().all(|text| text.is_empty() || !told.contains(text)));
 }
 
 #[test]

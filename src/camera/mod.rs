@@ -10,7 +10,7 @@ mod studio;
 pub use live::spawn_cameras;
 
 use crate::config::CameraConfig;
-use crate::control::{Control, ControlSystems, Look};
+use crate::control::{Control, ControlSystems, Draw, Look};
 use crate::robot::PoseLinks;
 use crate::world::ActiveScene;
 use bevy::prelude::*;
@@ -105,6 +105,7 @@ pub fn plugin(app: &mut App) {
             .in_set(ControlSystems::Sense),
     );
     app.add_systems(Look, studio::draw_cameras.after(PoseLinks));
+    app.add_systems(Draw, (follow_scene, studio::draw_cameras).chain());
 }
 
 /// Cameras are set up as the scene has them, in each episode anew; their size may have been chosen by who looks.

@@ -129,7 +129,9 @@ impl Studio {
             let shape = &prop.spec.shape;
             let mesh = self.mesh(format!("{shape:?}"), || prop_mesh(shape).map_err(|error| error.to_string()));
             let mesh = self.scene.add_mesh(mesh.map_err(|error| format!("prop {}: {error}", prop.spec.name))?);
-            self.add_part(mesh, entity, Pose::IDENTITY, linear(prop.spec.colour));
+            // The scene may look otherwise than when the prop was put there.
+            let colour = scene.props.get(prop.index).map_or(prop.spec.colour, |now| now.colour);
+            self.add_part(mesh, entity, Pose::IDENTITY, linear(colour));
         }
         Ok(())
     }

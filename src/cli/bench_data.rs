@@ -80,6 +80,8 @@ pub(super) fn measure(
             speed: 1.0,
             limit_s: 15.0,
             pilot: None,
+            looks: 1,
+            look_every: 0,
             worlds_differ: loaded.worlds.ranges(&loaded.scene.scene).is_some(),
             world: world_hash(&loaded, &options),
             etude: env!("CARGO_PKG_VERSION").into(),

@@ -49,6 +49,9 @@ pub(super) struct DaggerArgs {
     /// By how much starts are drawn from wider ranges than the scene's.
     #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
     wider: f64,
+    /// Rows after which an episode's pictures go over to another look of its world; 0: never. Needs --randomise.
+    #[arg(long, default_value_t = 0, value_name = "ROWS")]
+    look_every: u32,
     /// An episode ends after this time, s.
     #[arg(long, default_value_t = LIMIT_S, value_name = "SECONDS")]
     limit: f64,
@@ -112,6 +115,8 @@ fn settings(
         wider: args.wider,
         speed: args.world.speed.unwrap_or(1.0),
         limit_s: args.limit,
+        looks: 1,
+        look_every: args.look_every,
         pilot: Some(pilot),
         worlds_differ: loaded.worlds.ranges(scene).is_some(),
         world: generate::world_hash(loaded, options),

@@ -6,7 +6,7 @@ use crate::arm::load_urdf;
 use crate::config::{self, ArmConfig};
 use crate::dataset::check::{self, CheckOptions};
 use crate::dataset::edit::{self, Edited};
-use crate::dataset::{Dataset, DatasetError, export, schema};
+use crate::dataset::{Dataset, DatasetError, Segments, export, schema};
 use crate::joint_units::JointUnits;
 use clap::{Args, Subcommand};
 use std::ops::Range;
@@ -61,6 +61,8 @@ pub(super) enum DatasetVerb {
         #[arg(long, value_name = "FIRST-LAST", allow_hyphen_values = true)]
         rows: Rows,
     },
+    /// Mark the segments of a demonstration for `etude generate --from`, where they are not found by themselves.
+    Mark(MarkArgs),
     /// Copy episodes into a new dataset.
     Split {
         /// Folder of the dataset.
@@ -114,6 +116,28 @@ pub(super) struct CheckArgs {
     /// Print it as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Options of `etude dataset mark`.
+#[derive(Args, Debug)]
+pub(super) struct MarkArgs {
+    /// Folder of the dataset.
+    dataset: PathBuf,
+    /// The episode.
+    #[arg(long, value_name = "NUMBER")]
+    episode: usize,
+    /// When the jaws close on the object; without it when it is lifted.
+    #[arg(long, value_name = "SECONDS")]
+    close: Option<f64>,
+    /// When the object leaves the table.
+    #[arg(long, value_name = "SECONDS", required_unless_present = "clear", requires = "rest")]
+    lift: Option<f64>,
+    /// When the object lies where it stays.
+    #[arg(long, value_name = "SECONDS", requires = "lift")]
+    rest: Option<f64>,
+    /// Take the marks away.
+    #[arg(long, conflicts_with_all = ["close", "lift", "rest"])]
+    clear: bool,
 }
 
 /// Options of `etude dataset export`.
@@ -221,6 +245,7 @@ pub(super) fn run(verb: &DatasetVerb) -> Result<(), CliError> {
             }
             edited(dataset, &edit::trim(dataset, *episode, rows)?)
         }
+        DatasetVerb::Mark(args) => mark(args),
         DatasetVerb::Split { dataset, episodes, out } => {
             open(dataset)?;
             edited(out, &edit::split(dataset, &episodes.0, out)?)
@@ -288,6 +313,34 @@ fn edited(root: &Path, edited: &Edited) -> Result<(), CliError> {
         None => String::new(),
     };
     say(format!("{}: {}, {} rows{undo}", root.display(), episodes(edited.episodes), edited.frames))
+}
+
+fn mark(args: &MarkArgs) -> Result<(), CliError> {
+    let before = open(&args.dataset)?;
+    let (length, fps) = (before.episode(args.episode)?.length, f64::from(before.info().fps));
+    drop(before);
+    let row = |name: &str, seconds: f64| {
+        let row = (seconds * fps).round();
+        if row.is_finite() && (0.0..length as f64).contains(&row) {
+            return Ok(row as usize);
+        }
+        let last = (length - 1) as f64 / fps;
+        Err(CliError::Usage(format!("{name} {seconds}: episode {} lasts from 0 to {last:.2} s", args.episode)))
+    };
+    let segments = match (args.lift, args.rest) {
+        (Some(lift), Some(rest)) => {
+            let close = row("--close", args.close.unwrap_or(lift))?;
+            Some(Segments { close, lift: row("--lift", lift)?, rest: row("--rest", rest)? })
+        }
+        _ => None,
+    };
+    edit::mark(&args.dataset, args.episode, segments)?;
+    let told = match segments {
+        Some(Segments { close, lift, rest }) => format!("closes at row {close}, lifts at {lift}, sets down at {rest}"),
+        None => "has no marks any more".into(),
+    };
+    let root = args.dataset.display();
+    say(format!("{root}: episode {} {told}; `etude dataset undo {root}` takes it back", args.episode))
 }
 
 fn check(args: &CheckArgs) -> Result<(), CliError> {

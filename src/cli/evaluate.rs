@@ -1,6 +1,6 @@
 //! `etude evaluate`: a policy judged on unseen starts.
 
-use super::{CliError, WorldArgs, progress_bar, say, to_json};
+use super::{CliError, WorldArgs, planar, progress_bar, say, to_json};
 use crate::evaluate::{self, EvaluateError, EvaluateOptions, Evaluation, FIRST_SEED};
 use crate::headless::EpisodeReport;
 use crate::operator::Operator;
@@ -64,39 +64,43 @@ fn parse_nudge(text: &str) -> Result<f64, String> {
 #[derive(Args, Debug)]
 pub(super) struct EvaluateArgs {
     #[command(flatten)]
-    world: WorldArgs,
+    pub(super) world: WorldArgs,
     /// Folder of the policy.
     #[arg(long, value_name = "FOLDER")]
-    policy: PathBuf,
+    pub(super) policy: PathBuf,
     /// Number of episodes.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(super) episodes: u64,
     /// Seed of the first episode, 100000 or more: training stays below.
     #[arg(long, default_value_t = FIRST_SEED)]
-    seed: u64,
+    pub(super) seed: u64,
     #[command(flatten)]
-    follow: FollowArgs,
+    pub(super) follow: FollowArgs,
     /// Worlds side by side; without it one a core. The result is the same.
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: Option<u16>,
+    pub(super) threads: Option<u16>,
     /// Time limit instead of the scene's, s.
     #[arg(long, value_name = "SECONDS")]
-    time_limit: Option<f64>,
+    pub(super) time_limit: Option<f64>,
     /// Folder for contact sheets of the episodes that failed.
     #[arg(long, value_name = "FOLDER")]
-    gallery: Option<PathBuf>,
+    pub(super) gallery: Option<PathBuf>,
     /// One JSON line per episode and a summary line.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn evaluate(args: &EvaluateArgs) -> Result<(), CliError> {
+    if args.world.task == planar::NAME {
+        check(args)?;
+        return planar::evaluate(args);
+    }
     let evaluation = judge(args)?;
     if args.json { say(to_json(&evaluation)) } else { tell(&evaluation) }
 }
 
-/// Evaluates as `args` say; with `--json` each episode is told of at once.
-pub(super) fn judge(args: &EvaluateArgs) -> Result<Evaluation, CliError> {
+/// Refuses what no evaluation can do.
+fn check(args: &EvaluateArgs) -> Result<(), CliError> {
     if args.world.is_real() {
         return Err(CliError::Usage(
             "evaluate: it runs in the simulation; drive a real arm with `etude rollout --policy FOLDER`".into(),
@@ -105,6 +109,12 @@ pub(super) fn judge(args: &EvaluateArgs) -> Result<Evaluation, CliError> {
     if args.seed < FIRST_SEED {
         return Err(EvaluateError::SeenSeed(args.seed).into());
     }
+    Ok(())
+}
+
+/// Evaluates as `args` say; with `--json` each episode is told of at once.
+pub(super) fn judge(args: &EvaluateArgs) -> Result<Evaluation, CliError> {
+    check(args)?;
     if args.time_limit.is_some_and(|limit| !(0.5..=3600.0).contains(&limit)) {
         return Err(CliError::Usage("--time-limit: give a number from 0.5 to 3600 s".into()));
     }

@@ -1,7 +1,7 @@
 //! `etude generate`: synthetic episodes at scale.
 
 use super::record::parse_size;
-use super::{CliError, WorldArgs, progress_bar, say};
+use super::{CliError, WorldArgs, planar, progress_bar, say};
 use crate::app::{Loaded, RunOptions};
 use crate::generate::{self, Camera, Demonstration, GenerateError, Made, Progress, Settings, Shard};
 use crate::operator::Operator;
@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 
 /// Quantiser of pictures: what it costs and keeps is measured in docs/generate.md.
 pub(super) const QUANTISER: u8 = 14;
+/// Amplitudes of noise unless others are given, rad.
+const NOISE_RAD: [f64; 4] = [0.0, 0.005, 0.01, 0.015];
+/// Cameras unless others are named.
+pub(super) const CAMERAS: [&str; 2] = ["overview", "wrist"];
 /// Time an attempt may take at the expert's own pace, s.
 pub(super) const LIMIT_S: f64 = 15.0;
 /// Progress as JSON comes this often.
@@ -22,10 +26,10 @@ const TELL: Duration = Duration::from_secs(5);
 #[derive(Args, Debug)]
 pub(super) struct GenerateArgs {
     #[command(flatten)]
-    world: WorldArgs,
+    pub(super) world: WorldArgs,
     /// Carry over the demonstrations of this dataset to new starts, instead of asking an expert.
     #[arg(long, value_name = "DATASET")]
-    from: Option<PathBuf>,
+    pub(super) from: Option<PathBuf>,
     /// Folder of the dataset. A run that was killed goes on with what is there.
     #[arg(long, value_name = "FOLDER")]
     pub(super) out: PathBuf,
@@ -37,35 +41,42 @@ pub(super) struct GenerateArgs {
     pub(super) seed: u64,
     /// Worlds that run at once; "auto": as many as there are cores. The dataset is the same for any number.
     #[arg(long, default_value = "auto", value_name = "COUNT", value_parser = parse_workers)]
-    workers: Workers,
+    pub(super) workers: Workers,
     /// Make only one part of the dataset, such as 2/8 of 0/8 to 7/8; `etude dataset merge` joins them.
     #[arg(long, default_value = "0/1", value_name = "K/N")]
-    shard: Shard,
+    pub(super) shard: Shard,
     /// Which episodes to keep.
     #[arg(long, default_value = "success")]
     keep: KeepArg,
     /// Cameras to draw, by their names in the scene; "none" for none.
     #[arg(long, default_value = "overview,wrist", value_name = "NAMES", value_delimiter = ',')]
-    cameras: Vec<String>,
+    pub(super) cameras: Vec<String>,
     /// Size of the pictures, such as 96x96; without it as the scene says.
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
-    size: Option<(u32, u32)>,
+    pub(super) size: Option<(u32, u32)>,
     /// Quality of the pictures: H.264's quantiser, 0 to 51, smaller is better and larger.
     #[arg(long, default_value_t = QUANTISER)]
-    quantiser: u8,
+    pub(super) quantiser: u8,
     /// Draw and record only every K-th control tick; the dataset's rate becomes the control rate over K.
     #[arg(long, default_value_t = 1, value_name = "K")]
-    every: u32,
+    pub(super) every: u32,
+    /// Draw each simulated episode in K looks: the same states and actions, other pictures. They count as episodes.
+    #[arg(long, default_value_t = 1, value_name = "K")]
+    pub(super) looks: u32,
+    /// Go over to another look every N rows of an episode, for policies without memory; 0: one look an episode.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub(super) look_every: u32,
     /// Steps of the column etude.chunk: what the expert would do next without noise; 0 leaves it out.
     #[arg(long, default_value_t = 8, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(0..=256))]
-    chunk: u32,
-    /// Amplitudes of noise on the executed commands, rad; each episode draws one. The labels stay clean.
-    #[arg(long, default_value = "0,0.005,0.01,0.015", value_name = "RAD", value_delimiter = ',')]
-    noise: Vec<f64>,
+    pub(super) chunk: u32,
+    /// Amplitudes of noise on the executed commands, rad (push_t_2d: pixels); each episode draws one. The labels stay clean.
+    /// Without it 0,0.005,0.01,0.015 (push_t_2d: 0,6,12).
+    #[arg(long, value_name = "RAD", value_delimiter = ',')]
+    pub(super) noise: Option<Vec<f64>>,
     /// Share of episodes that start in the middle of the task, with the hand anywhere over the table; without it 0.35,
     /// and 0 with --from.
     #[arg(long, value_name = "SHARE")]
-    random_start: Option<f64>,
+    pub(super) random_start: Option<f64>,
     /// By how much starts are drawn from wider ranges than the scene's.
     #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
     wider: f64,
@@ -75,6 +86,13 @@ pub(super) struct GenerateArgs {
     /// One JSON line every five seconds and a summary line.
     #[arg(long)]
     json: bool,
+}
+
+impl GenerateArgs {
+    /// Whether failures are kept too.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.keep == KeepArg::All
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -87,7 +105,7 @@ enum KeepArg {
 
 /// How many worlds run at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Workers(usize);
+pub(super) struct Workers(pub(super) usize);
 
 pub(super) fn parse_workers(text: &str) -> Result<Workers, String> {
     if text == "auto" {
@@ -116,6 +134,11 @@ struct Done<'a> {
 }
 
 pub(super) fn generate(args: &GenerateArgs) -> Result<(), CliError> {
+    if args.world.task == planar::NAME {
+        let of = args.shard.episodes(args.episodes);
+        let made = watched(of.end - of.start, args.json, |watch| planar::generate(args, watch))?;
+        return tell(args.json, 1, &made);
+    }
     if args.world.is_real() {
         return Err(CliError::Usage("generating simulates; leave out --arm real and --arm-port".into()));
     }
@@ -145,11 +168,24 @@ pub(super) fn make(
     out: &Path,
     json: bool,
 ) -> Result<(), CliError> {
-    let of = shard.episodes(settings.episodes);
-    let bar = if json { indicatif::ProgressBar::hidden() } else { progress_bar(of.end - of.start, "episodes") };
+    let of = shard.episodes(settings.episodes / u64::from(settings.looks));
+    let count = (of.end - of.start) * u64::from(settings.looks);
+    let made = watched(count, json, |watch| {
+        Ok(generate::run(loaded, options, settings, demonstrations, (shard, workers.0), out, watch)?)
+    })?;
+    tell(json, settings.looks, &made)
+}
+
+/// Has `make` make `count` episodes, with a bar or lines that tell how far it is.
+fn watched(
+    count: u64,
+    json: bool,
+    make: impl FnOnce(&mut dyn FnMut(&Progress)) -> Result<Made, CliError>,
+) -> Result<Made, CliError> {
+    let bar = if json { indicatif::ProgressBar::hidden() } else { progress_bar(count, "episodes") };
     let mut told = Instant::now();
     let mut trouble = None;
-    let watch = |progress: &Progress| {
+    let made = make(&mut |progress: &Progress| {
         bar.set_position(progress.episodes);
         bar.set_message(format!(
             "{:.0}/min, {:.1} % kept, {:.0} ticks/s",
@@ -161,17 +197,13 @@ pub(super) fn make(
             told = Instant::now();
             trouble = say(serde_json::to_string(&Line::Progress(progress)).unwrap_or_default()).err();
         }
-    };
-    let made = generate::run(loaded, options, settings, demonstrations, (shard, workers.0), out, watch)?;
+    })?;
     bar.finish_and_clear();
-    if let Some(trouble) = trouble {
-        return Err(trouble);
-    }
-    tell(json, &made)
+    trouble.map_or(Ok(made), Err)
 }
 
-fn tell(json: bool, made: &Made) -> Result<(), CliError> {
-    let kept_share = made.episodes as f64 / made.tried.max(1) as f64;
+fn tell(json: bool, looks: u32, made: &Made) -> Result<(), CliError> {
+    let kept_share = made.episodes as f64 / (made.tried * u64::from(looks)).max(1) as f64;
     let per_second = |count: u64| if made.making_s > 0.0 { count as f64 / made.making_s } else { 0.0 };
     if json {
         let (episodes_per_minute, ticks_per_second) = (60.0 * per_second(made.made_now), per_second(made.ticks));
@@ -221,13 +253,13 @@ fn settings(args: &GenerateArgs, loaded: &Loaded, options: &RunOptions) -> Resul
         from: None,
         episodes: args.episodes,
         seed: args.seed,
-        keep_all: args.keep == KeepArg::All,
+        keep_all: args.keeps_all(),
         cameras,
         quantiser: args.quantiser,
         every: args.every,
         control_hz: loaded.rate.hz,
         chunk: args.chunk,
-        noise_rad: args.noise.clone(),
+        noise_rad: args.noise.clone().unwrap_or_else(|| NOISE_RAD.to_vec()),
         random_start: args.random_start.unwrap_or(if args.from.is_some() { 0.0 } else { 0.35 }),
         wider: args.wider,
         speed,
@@ -236,6 +268,8 @@ fn settings(args: &GenerateArgs, loaded: &Loaded, options: &RunOptions) -> Resul
             Some(_) => 4.0 * LIMIT_S,
             None => LIMIT_S / speed.clamp(0.05, 1.0),
         }),
+        looks: args.looks,
+        look_every: args.look_every,
         pilot: None,
         worlds_differ: loaded.worlds.ranges(scene).is_some(),
         world: generate::world_hash(loaded, options),

@@ -147,7 +147,7 @@ struct SetUpArgs {
 #[derive(Args, Clone, Debug)]
 struct WorldArgs {
     /// Task: a scene in scenes/ (move_t, move_t_anywhere, pick_place, sort_by_word, stack, free_play) or a .ron file;
-    /// run and screenshot also know push_t_2d, the published planar Push-T.
+    /// run, practise, screenshot, generate, evaluate and rollout also know push_t_2d, the published planar Push-T.
     #[arg(long, default_value = "move_t", value_name = "NAME")]
     task: String,
     #[command(flatten)]
@@ -195,7 +195,8 @@ impl WorldArgs {
         }
         if self.task == planar::NAME {
             return Err(CliError::Usage(
-                "--task push_t_2d: this task is no table with an arm; see it with `etude run` or `etude screenshot`"
+                "--task push_t_2d: this task is no table with an arm; run, practise, screenshot, generate, train, evaluate and \
+                 rollout know it"
                     .into(),
             ));
         }

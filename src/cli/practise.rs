@@ -8,6 +8,7 @@ use crate::headless::Headless;
 use crate::operator::Operator;
 use crate::task::expert::Expert;
 use crate::ui::camera_rig::View;
+use crate::ui::planar::Who;
 use crate::ui::quality::Quality;
 use crate::ui::screenshot;
 use crate::window::{self, PictureOptions, WindowError, WindowOptions};
@@ -114,6 +115,10 @@ fn parse_size(text: &str) -> Result<(u32, u32), String> {
 pub(super) fn practise(args: &PractiseArgs, verbose: u8) -> Result<(), CliError> {
     if args.measure_fps.is_some_and(|seconds| !(0.5..=3600.0).contains(&seconds)) {
         return Err(CliError::Usage("--measure-fps: give a number from 0.5 to 3600 s".into()));
+    }
+    if args.world.task == super::planar::NAME {
+        let who = if args.watch { Who::Expert(Box::default()) } else { Who::Person };
+        return super::planar::window(&args.world, args.seed, args.size, verbose, who);
     }
     let mut run = args.world.options(if args.watch { Operator::Scripted } else { Operator::Human })?;
     let loaded = Loaded::new(&run)?;

@@ -1,11 +1,13 @@
 //! `etude dataset redraw`: recorded episodes in other looks.
 
 use super::dataset::{self, Episodes};
+use super::generate::{Workers, parse_workers};
 use super::{CliError, SetUpArgs, progress_bar, replay, say};
-use crate::app::RunOptions;
+use crate::app::{Loaded, RunOptions};
 use crate::config::Randomise;
 use crate::dataset::schema::CAMERA_PREFIX;
 use crate::dataset::{Dataset, Event};
+use crate::generate::{self, Redraw};
 use crate::headless::Headless;
 use crate::operator::Operator;
 use crate::record::{self, CameraWish, Keep, Recorder};
@@ -30,6 +32,12 @@ pub(super) struct RedrawArgs {
     /// Number of the first look; without it the one after the look that an episode was recorded in.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..1_000_000))]
     from_look: Option<u32>,
+    /// Go over to another look every N rows of an episode; 0: one look an episode. For generated datasets.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    look_every: u32,
+    /// Threads that draw; "auto": as many as there are cores. For generated datasets.
+    #[arg(long, default_value = "auto", value_name = "COUNT", value_parser = parse_workers)]
+    workers: Workers,
     /// What is drawn anew: looks for light, colours, textures, camera, lens, sensor and zeros, a list of some of them, or a .ron
     /// file with ranges.
     #[arg(long, default_value = "looks", value_name = "GROUPS")]
@@ -77,6 +85,12 @@ pub(super) fn redraw(args: &RedrawArgs) -> Result<(), CliError> {
     for episode in &chosen {
         source.episode(*episode)?;
     }
+    if generate::can_redraw(&source) {
+        return redraw_generated(args, &source, chosen);
+    }
+    if args.look_every > 0 {
+        return Err(CliError::Usage("--look-every: only for what `etude generate` made; leave it out".into()));
+    }
     let done = if args.out.join("meta/info.json").exists() { dataset::open(&args.out)?.episodes().len() } else { 0 };
     let total = chosen.len() * args.looks as usize;
     if done >= total {
@@ -123,8 +137,51 @@ pub(super) fn redraw(args: &RedrawArgs) -> Result<(), CliError> {
         drawn,
         rows_per_second: rows as f64 / began.elapsed().as_secs_f64().max(1e-9),
     };
+    tell(args, &summary)
+}
+
+/// Generated episodes tell what was where: nothing is simulated again.
+fn redraw_generated(args: &RedrawArgs, source: &Dataset, episodes: Vec<usize>) -> Result<(), CliError> {
+    let scene = match (&args.task, episodes.first()) {
+        (Some(scene), _) => scene.clone(),
+        (None, Some(first)) => replay::scene_of(source, *first)?,
+        (None, None) => return Err(CliError::Usage("--episodes: none is left; name some".into())),
+    };
+    let options = RunOptions {
+        scene,
+        arm: args.set_up.arm.clone(),
+        urdf: args.set_up.urdf.clone(),
+        servo: args.set_up.servo.clone(),
+        physics: args.set_up.physics.clone(),
+        operator: Operator::Nobody,
+        randomise: args.randomise.clone(),
+        ..RunOptions::default()
+    };
+    let loaded = Loaded::new(&options)?;
+    let ranges = redraw::looks_of(&loaded.worlds.ranges(&loaded.scene.scene).unwrap_or_default())?;
+    let wanted = Redraw { episodes, looks: args.looks, from_look: args.from_look, look_every: args.look_every, ranges };
+    let total = wanted.episodes.len() as u64 * u64::from(wanted.looks);
+    let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(total, "episodes") };
+    let began = Instant::now();
+    let watch = |progress: &generate::Progress| bar.set_position(progress.episodes);
+    let made = generate::redraw(source, (&loaded, &options), &wanted, args.workers.0, &args.out, watch)?;
+    bar.finish_and_clear();
+    let rows_now = made.rows as f64 * made.made_now as f64 / made.episodes.max(1) as f64;
+    tell(
+        args,
+        &Summary {
+            dataset: args.out.display().to_string(),
+            episodes: made.episodes,
+            rows: made.rows,
+            drawn: made.made_now as usize,
+            rows_per_second: rows_now / began.elapsed().as_secs_f64().max(1e-9),
+        },
+    )
+}
+
+fn tell(args: &RedrawArgs, summary: &Summary) -> Result<(), CliError> {
     if args.json {
-        return say(serde_json::to_string(&summary).unwrap_or_default());
+        return say(serde_json::to_string(summary).unwrap_or_default());
     }
     say(format!(
         "{}: {} episodes, {} rows; {} drawn now, {:.0} rows/s",

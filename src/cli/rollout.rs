@@ -1,16 +1,18 @@
 //! `etude rollout`: a policy drives, in the simulation or a real arm, with a person who may take over at any moment.
 
 use super::evaluate::FollowArgs;
-use super::{CliError, WorldArgs, say};
+use super::{CliError, WorldArgs, planar, say};
 use crate::app::{Loaded, RunOptions};
 use crate::camera::CamerasInUse;
 use crate::episode::EpisodePhase;
 use crate::evaluate::EvaluateError;
 use crate::headless::Headless;
 use crate::operator::Operator;
+use crate::planar::PlanarDriver;
 use crate::policy;
 use crate::record::{self, CameraWish, Keep};
 use crate::rollout::{self, PolicyDriver};
+use crate::ui::planar::Who;
 use crate::window::{self, WindowOptions};
 use burn::tensor::Device;
 use clap::Args;
@@ -42,6 +44,9 @@ pub(super) struct RolloutArgs {
 }
 
 pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
+    if args.world.task == planar::NAME {
+        return in_the_plane(args, verbose);
+    }
     let run = args.world.options(Operator::Policy)?;
     let policy = policy::load(&args.policy, &Device::flex())?;
     let real_time = args.world.is_real() || args.window;
@@ -103,6 +108,19 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
         }
     }
     Ok(())
+}
+
+fn in_the_plane(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
+    if args.record.is_some() || args.follow.instruction.is_some() {
+        return Err(CliError::Usage("--record, --instruction: push_t_2d does not know them; leave them out".into()));
+    }
+    let options = args.follow.options(false);
+    if args.window {
+        let driver = Box::new(PlanarDriver::open(&args.policy, options)?);
+        return planar::window(&args.world, args.seed, (1000, 720), verbose, Who::Policy(driver));
+    }
+    super::start_logging(verbose);
+    planar::rollout(&args.policy, options, (args.seed, args.episodes))
 }
 
 fn load(args: &RolloutArgs, run: &RunOptions) -> Result<Loaded, CliError> {

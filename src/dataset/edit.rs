@@ -13,6 +13,7 @@ use super::reader::Dataset;
 use super::rebuild::{Files, Part, build, build_empty};
 use super::row::Outcome;
 use super::schema::extra;
+use super::segments::Segments;
 use serde_json::json;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,25 @@ pub fn trim(root: &Path, episode: usize, rows: Range<usize>) -> Result<Edited> {
         dataset.episode(episode)?;
         let part = |e: &super::Episode| match e.index == episode {
             true => Part { rows: rows.clone(), ..Part::whole(dataset, e) },
+            false => Part::whole(dataset, e),
+        };
+        Ok(dataset.episodes().iter().map(part).collect())
+    })
+}
+
+/// Marks where the segments of a demonstration begin, or takes the marks away. Only the episode's note changes.
+///
+/// # Errors
+/// [`DatasetError::Request`] for an unknown episode, or marks that cannot be.
+pub fn mark(root: &Path, episode: usize, segments: Option<Segments>) -> Result<Edited> {
+    in_place(root, "mark", Files::PerEpisode, |dataset| {
+        let rows = dataset.episode(episode)?.length;
+        if let Some(problem) = segments.and_then(|segments| segments.problem(rows)) {
+            let remedy = "Mark closing, lifting and setting down in this order";
+            return Err(DatasetError::request(format!("episode {episode}"), problem, remedy));
+        }
+        let part = |e: &super::Episode| match e.index == episode {
+            true => Part { segments: Some(segments), ..Part::whole(dataset, e) },
             false => Part::whole(dataset, e),
         };
         Ok(dataset.episodes().iter().map(part).collect())

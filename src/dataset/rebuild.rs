@@ -7,13 +7,15 @@ use super::disk;
 use super::error::{DatasetError, RESTORE, Result};
 use super::h264::{GOP, H264Encoder};
 use super::mp4::{CodecSetup, Mp4, Track};
+use super::notes::Note;
 use super::reader::Dataset;
 use super::row::{Outcome, timestamp_s};
 use super::schema::{DATA_PATH, DEFAULT_COLUMNS, Info, VERSION, VIDEO_PATH, extra};
+use super::segments::Segments;
 use super::stats::{ImageStats, Stats};
 use super::table::{self, Column, Layout, Table, Values};
 use super::video::Video;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -27,12 +29,14 @@ pub(crate) struct Part<'a> {
     pub(crate) rows: Range<usize>,
     /// Another verdict over it.
     pub(crate) verdict: Option<Outcome>,
+    /// Other marks of its segments; `Some(None)`: none any more.
+    pub(crate) segments: Option<Option<Segments>>,
 }
 
 impl<'a> Part<'a> {
     /// A whole episode.
     pub(crate) fn whole(source: &'a Dataset, episode: &Episode) -> Self {
-        Self { source, episode: episode.index, rows: 0..episode.length, verdict: None }
+        Self { source, episode: episode.index, rows: 0..episode.length, verdict: None, segments: None }
     }
 }
 
@@ -192,7 +196,7 @@ impl<'a> Builder<'a> {
             };
             videos.push((self.piece(part, old, i, key, number)?, stats));
         }
-        self.info.add_note(self.episodes.len(), part.source.info().note(part.episode));
+        self.info.add_note(self.episodes.len(), note_of(part).as_ref());
         self.push(NewEpisode { length: part.rows.len(), tasks, columns, videos })
     }
 
@@ -485,11 +489,26 @@ fn size_of_column(column: &Column) -> usize {
     }
 }
 
-/// Some rows of a column of texts that are told in an episode's first row: that of the whole episode, which is row `begin`,
-/// goes to the first row kept.
+/// The note of an episode of which only some rows are kept, with the marks it shall have.
+fn note_of(part: &Part) -> Option<Note> {
+    let old = part.source.info().note(part.episode);
+    let marks = match part.segments {
+        Some(marks) => marks,
+        None => old.and_then(Segments::of_note).and_then(|marks| marks.within(&part.rows)),
+    };
+    let mut note = old.cloned().unwrap_or_default();
+    Segments::forget_in(&mut note);
+    if let Some(marks) = marks {
+        marks.note_in(&mut note);
+    }
+    (old.is_some() || !note.is_empty()).then_some(note)
+}
+
+/// Some rows of a column of texts that are told in an episode's first row, with what changes in the rows where it does: what
+/// holds for the first row kept goes there. `begin` is the row where the whole episode begins.
 fn told_first(column: &Column, begin: usize, rows: Range<usize>) -> Option<Column> {
     let told = match &column.values {
-        Values::Text(texts) => texts.get(begin)?.clone(),
+        Values::Text(texts) => told_until(texts.get(begin..=rows.start.max(begin))?),
         _ => return None,
     };
     let mut column = slice(column, rows)?;
@@ -497,6 +516,20 @@ fn told_first(column: &Column, begin: usize, rows: Range<usize>) -> Option<Colum
         *texts.first_mut()? = told;
     }
     Some(column)
+}
+
+/// The first text with the entries of the later ones in place of its own.
+fn told_until(texts: &[String]) -> String {
+    let first = texts.first().cloned().unwrap_or_default();
+    let object = |text: &String| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let later: Vec<Map<String, Value>> =
+        texts.iter().skip(1).filter(|text| !text.is_empty()).filter_map(object).collect();
+    if later.is_empty() {
+        return first;
+    }
+    let mut told = object(&first).unwrap_or_default();
+    told.extend(later.into_iter().flatten());
+    Value::Object(told).to_string()
 }
 
 /// Writes another verdict into the columns that hold it.

@@ -1,5 +1,5 @@
 //! Recorded demonstrations as something that can be carried over to other starts: where the hand was relative to the
-//! object, and where the object went. Segments are found by what the object did.
+//! object, and where the object went. Segments are found by what the object did, or were marked by a person.
 
 use super::GenerateError;
 use super::column;
@@ -7,7 +7,7 @@ use super::look_ahead::LookAhead;
 use crate::app::{Loaded, RunOptions};
 use crate::arm::{ArmModel, DVec3, Tool};
 use crate::config::{PropShape, Scene};
-use crate::dataset::{Dataset, Outcome, schema};
+use crate::dataset::{Dataset, Outcome, Segments, schema};
 use crate::headless::Headless;
 use crate::joint_units::JointUnits;
 use crate::operator::Operator;
@@ -89,11 +89,17 @@ pub struct Demonstration {
 }
 
 impl Demonstration {
-    /// Finds the segments.
+    /// With the segments that a person `marked`, or else those that are found.
     ///
     /// # Errors
     /// What is missing, for people.
-    pub fn new(moments: Vec<Moment>) -> Result<Self, String> {
+    pub fn new(moments: Vec<Moment>, marked: Option<Segments>) -> Result<Self, String> {
+        if let Some(marks) = marked {
+            if let Some(problem) = marks.problem(moments.len()) {
+                return Err(format!("its marks cannot be: {problem}; mark it again"));
+            }
+            return Ok(Self { moments, close: marks.close, lift: marks.lift.max(1), rest: marks.rest });
+        }
         let (Some(first), Some(last)) = (moments.first().copied(), moments.last().copied()) else {
             return Err("it has no ticks".into());
         };
@@ -192,7 +198,8 @@ pub fn read(
         } else {
             replayed(dataset, episode.index, loaded, options, object)
         };
-        match moments.and_then(Demonstration::new) {
+        let marked = dataset.info().segments(episode.index);
+        match moments.and_then(|moments| Demonstration::new(moments, marked)) {
             Ok(demonstration) => found.push(demonstration),
             Err(reason) => problem = format!("episode {}: {reason}", episode.index),
         }
@@ -304,7 +311,7 @@ mod tests {
 
     #[test]
     fn segments_are_found_by_what_the_object_did() {
-        let found = Demonstration::new(carrying()).unwrap();
+        let found = Demonstration::new(carrying(), None).unwrap();
         assert_eq!((found.close, found.lift, found.rest), (10, 15, 34));
         assert_eq!((found.progress(0), found.progress(11), found.progress(14)), (0.0, 1.0, 1.0));
         assert!((found.progress(5) - 0.5).abs() < 0.1 && (found.progress(24) - 0.5).abs() < 0.1);
@@ -312,12 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_marked_counts_instead() {
+        let marks = Segments { close: 8, lift: 14, rest: 33 };
+        let found = Demonstration::new(carrying(), Some(marks)).unwrap();
+        assert_eq!((found.close, found.lift, found.rest), (8, 14, 33));
+        // Also where nothing would be found.
+        let aloft: Vec<Moment> = carrying().into_iter().take(30).collect();
+        assert!(Demonstration::new(aloft.clone(), Some(Segments { rest: 28, ..marks })).is_ok());
+        let refused = Demonstration::new(aloft, Some(marks)).unwrap_err();
+        assert!(refused.contains("marks") && refused.contains("30 rows"), "{refused}");
+    }
+
+    #[test]
     fn pushing_and_unfinished_demonstrations_are_refused_with_the_reason() {
         let lying: Vec<Moment> = carrying().into_iter().take(14).collect();
-        assert!(Demonstration::new(lying).unwrap_err().contains("never lifted"));
+        assert!(Demonstration::new(lying, None).unwrap_err().contains("never lifted"));
         let aloft: Vec<Moment> = carrying().into_iter().take(30).collect();
-        assert!(Demonstration::new(aloft).unwrap_err().contains("not set down"));
-        assert!(Demonstration::new(Vec::new()).is_err());
+        assert!(Demonstration::new(aloft, None).unwrap_err().contains("not set down"));
+        assert!(Demonstration::new(Vec::new(), None).is_err());
     }
 
     #[test]

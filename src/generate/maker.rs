@@ -2,6 +2,7 @@
 
 use super::carry_over::Follower;
 use super::demonstration::Demonstration;
+use super::easel::{self, Looks, Seen, Take};
 use super::labels;
 use super::look_ahead::{LookAhead, Present, within_limits};
 use super::noise::CommandNoise;
@@ -11,23 +12,23 @@ use super::teacher::{Scripted, Teacher};
 use super::{Camera, GenerateError, Settings};
 use crate::app::{Loaded, RunOptions};
 use crate::arm::ArmModel;
-use crate::camera::{CameraFrame, CameraSensor, CamerasInUse};
-use crate::config::Scene;
-use crate::dataset::bulk::{Numbers, PictureEncoder, WholeEpisode};
+use crate::camera::CamerasInUse;
+use crate::config::{Randomise, Scene};
+use crate::dataset::bulk::{Numbers, WholeEpisode};
 use crate::dataset::schema::{self, ACTION, STATE, extra};
-use crate::dataset::{Feature, Image, Info, Outcome, Source, Spec};
+use crate::dataset::{Feature, Info, Outcome, Source, Spec};
 use crate::episode::{EndReason, EpisodePhase, EpisodeRequests};
 use crate::headless::Headless;
 use crate::joint_units::JointUnits;
 use crate::record::{CameraWish, set_up_cameras};
 use crate::robot::{Arm, JointCommand, JointTarget};
 use crate::task::expert::{ExpertMemory, ExpertSpeed};
-use crate::world::{ActiveScene, EpisodeWorld, Order};
-use bevy::prelude::*;
+use crate::world::{ActiveScene, DrawFor, DrawnWorld, EpisodeWorld, Order, Start};
+use bevy_rapier3d::rapier::math::Pose;
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
+use std::f64::consts::TAU;
 use std::sync::Arc;
 
 /// Keys of the columns that only generated datasets have.
@@ -38,6 +39,9 @@ pub mod column {
     pub const CHUNK: &str = "etude.chunk";
     /// Named numbers for auxiliary losses, float32.
     pub const LABELS: &str = "etude.labels";
+    /// Where every prop is, exactly: position in m and rotation as a quaternion, base frame; float32, seven a prop. All zero
+    /// for one that the episode does not have. From these the episode can be drawn again.
+    pub const PROPS: &str = "etude.props";
     /// Amplitude of the episode's noise, rad, float32.
     pub const NOISE: &str = "etude.noise_rad";
     /// Seed of the attempt, int64. Not `etude.seed`: such a start may be one that the scene's own ranges do not have.
@@ -57,8 +61,8 @@ pub struct Attempt {
     pub ticks: u64,
     /// Hash over every joint and object state of every tick.
     pub digest: u64,
-    /// What the dataset gets, unless it is not kept.
-    pub episode: Option<WholeEpisode>,
+    /// What the dataset gets, one episode for each look; empty when it is not kept.
+    pub episodes: Vec<WholeEpisode>,
 }
 
 /// One world that makes episodes.
@@ -73,13 +77,19 @@ pub struct Maker {
     arm: Arm,
     units: JointUnits,
     look_ahead: LookAhead,
+    looks: Looks,
     info: Info,
     /// What is carried over; empty where the scripted expert demonstrates.
     demonstrations: Vec<Arc<Demonstration>>,
 }
 
 /// What the features of the settings' dataset are.
-pub(super) fn info_of(settings: &Settings, scene: &Scene, model: &ArmModel) -> Result<Info, GenerateError> {
+pub(super) fn info_of(
+    settings: &Settings,
+    scene: &Scene,
+    ranges: Option<&Randomise>,
+    model: &ArmModel,
+) -> Result<Info, GenerateError> {
     let units = JointUnits::new(model);
     let names = units.names();
     let spec = Spec {
@@ -104,6 +114,17 @@ pub(super) fn info_of(settings: &Settings, scene: &Scene, model: &ArmModel) -> R
     }
     let labels = labels::names(scene);
     info.features.push(Feature::column(column::LABELS, "float32", labels.len(), json!(labels)));
+    let things = ranges.and_then(|ranges| ranges.distractors).map_or(0, |range| range.count.1);
+    let distractors = (1..=things).map(|number| format!("distractor_{number}"));
+    let of_prop = ["x_m", "y_m", "z_m", "qx", "qy", "qz", "qw"];
+    let props: Vec<String> = scene
+        .props
+        .iter()
+        .map(|prop| prop.name.clone())
+        .chain(distractors)
+        .flat_map(|prop| of_prop.map(|name| format!("{prop}.{name}")))
+        .collect();
+    info.features.push(Feature::column(column::PROPS, "float32", props.len(), json!(props)));
     info.features.extend([
         scalar(column::NOISE, "float32"),
         scalar(column::SEED, "int64"),
@@ -136,11 +157,13 @@ impl Maker {
         let mut look_ahead = LookAhead::new(world);
         let arm = look_ahead.arm(world).ok_or(GenerateError::NoArm)?;
         let scene = loaded.scene.scene.clone();
-        let info = info_of(&settings, &scene, &arm.model)?;
+        let ranges = loaded.worlds.ranges(&scene);
+        let info = info_of(&settings, &scene, ranges.as_ref(), &arm.model)?;
+        let looks = Looks::new(ranges.as_ref(), 0, settings.looks, settings.look_every);
         let (starts, units) = (Starts::new(&scene, settings.wider), JointUnits::new(&arm.model));
         let demonstrations = Vec::new();
         let props = scene.props.len();
-        Ok(Self { headless, settings, scene, props, starts, arm, units, look_ahead, info, demonstrations })
+        Ok(Self { headless, settings, scene, props, starts, arm, units, look_ahead, looks, info, demonstrations })
     }
 
     /// Lets these demonstrations be carried over, in place of the scripted expert.
@@ -153,8 +176,8 @@ impl Maker {
         &self.info
     }
 
-    /// Makes the episode of `seed`. It becomes part of the attempt when the task was done, or when `keep_all` is set and
-    /// the physics held.
+    /// Makes the episode of `seed`. It becomes part of the attempt, once for each look, when the task was done, or when
+    /// `keep_all` is set and the physics held; only then are pictures drawn.
     ///
     /// # Errors
     /// [`GenerateError`] if the scene allows no start or a picture cannot be encoded.
@@ -169,8 +192,9 @@ impl Maker {
         let offset = draws.random_range(0..settings.every.max(1));
         let mut noise = CommandNoise::new(self.arm.joints.len(), amplitude_rad, draws.random());
         let start = self.starts.draw(&self.arm.model, seed, in_the_middle)?;
-        self.draw_pictures(false);
-        self.headless.app.world_mut().resource_mut::<EpisodeRequests>().start_at = Some(start);
+        let world = self.headless.app.world_mut();
+        world.insert_resource(CamerasInUse::None);
+        world.resource_mut::<EpisodeRequests>().start_at = Some(start.clone());
         self.headless.start(seed)?;
         // The episode's world may differ from the one of the file.
         let world = self.headless.app.world_mut();
@@ -179,7 +203,7 @@ impl Maker {
         let present = self.look_ahead.present(world, &self.arm).ok_or(GenerateError::NoArm)?;
         let mut teacher = self.teacher(&mut draws)?;
         let mut turns = Turns::new(&settings, &self.scene, &present, seed ^ OWN_DRAWS.rotate_left(1));
-        let mut rows = Rows::new(&settings)?;
+        let mut rows = Vec::new();
         let mut tick = 0u32;
         while self.headless.episode().phase == EpisodePhase::Running && u64::from(tick) < settings.most_ticks() {
             let is_row = tick % settings.every == offset;
@@ -198,9 +222,10 @@ impl Maker {
         let success = outcome.is_some_and(|outcome| outcome.success);
         let diverged = outcome.is_some_and(|outcome| matches!(outcome.reason, EndReason::Diverged(_)));
         let (ticks, digest) = (episode.tick, episode.digest());
-        let kept = (success || keep_all && !diverged) && rows.count > 0;
-        let episode = if kept { Some(rows.finish(self, seed, amplitude_rad, success)?) } else { None };
-        Ok(Attempt { success, diverged, ticks, digest, episode })
+        let kept = (success || keep_all && !diverged) && !rows.is_empty();
+        let about = About { seed, amplitude_rad, success, start };
+        let episodes = if kept { self.finish(rows, &about)? } else { Vec::new() };
+        Ok(Attempt { success, diverged, ticks, digest, episodes })
     }
 
     /// Who shows what to do in the episode that has just started.
@@ -233,7 +258,7 @@ impl Maker {
         teacher: &mut Teacher,
         noise: &mut CommandNoise,
         turns: Option<&mut Turns>,
-        rows: Option<&mut Rows>,
+        rows: Option<&mut Vec<Row>>,
     ) -> Result<bool, GenerateError> {
         let steps = self.settings.chunk as usize;
         let world = self.headless.app.world_mut();
@@ -263,24 +288,14 @@ impl Maker {
                 }
             }
         }
-        self.draw_pictures(is_policy || rows.is_some());
+        self.draw_pictures(is_policy);
         self.headless.tick();
         self.draw_pictures(false);
         if let Some(rows) = rows {
-            rows.sources.push(if is_policy { Source::Policy } else { Source::Expert } as i64);
-            self.add_row(rows, &present, &command, &chunk)?;
+            let source = if is_policy { Source::Policy } else { Source::Expert };
+            rows.push(self.row(present, &command, chunk, source));
         }
         Ok(true)
-    }
-
-    /// The episode's drawn world as one line of JSON, told in the first of `rows`.
-    fn world_told(&self, rows: usize) -> Vec<String> {
-        let drawn = &self.headless.app.world().resource::<EpisodeWorld>().0;
-        let mut told = vec![String::new(); rows];
-        if let (Some(first), Some(drawn)) = (told.first_mut(), drawn) {
-            *first = drawn.to_json();
-        }
-        told
     }
 
     fn draw_pictures(&mut self, wanted: bool) {
@@ -292,105 +307,154 @@ impl Maker {
         self.headless.app.world_mut().insert_resource(in_use);
     }
 
-    fn add_row(
-        &mut self,
-        rows: &mut Rows,
-        present: &Present,
-        command_rad: &[f64],
-        chunk: &[Vec<f64>],
-    ) -> Result<(), GenerateError> {
-        let world = self.headless.app.world_mut();
-        let mut frames = world.query::<(&CameraSensor, &CameraFrame)>();
-        for (camera, encoder) in self.settings.cameras.iter().zip(&mut rows.encoders) {
-            let found = frames.iter(world).find(|(sensor, _)| sensor.config.name == camera.name);
-            let Some((_, frame)) = found else { return Err(GenerateError::NoPicture { name: camera.name.clone() }) };
-            let (width, height) = (frame.width as usize, frame.height as usize);
-            encoder.add(&Image { width, height, rgb: frame.rgb.clone() })?;
-        }
-        let sent: Vec<f64> = self
-            .arm
-            .joints
-            .iter()
-            .map(|joint| world.get::<JointTarget>(*joint).map_or(0.0, |target| target.position_rad))
-            .collect();
-        let clean = within_limits(&self.arm.model, command_rad);
-        let view = self.scripted().view(&self.arm, present);
-        // What a policy sees and gives is counted from the zeros that the arm has in this episode.
-        let counted = |q_rad: &[f64]| self.units.to_lerobot(&self.arm.counted_rad(q_rad));
-        rows.add(ACTION, counted(&clean));
-        rows.add(STATE, self.units.to_lerobot(&present.reported_rad));
-        rows.add(column::SENT, self.units.to_lerobot(&sent));
-        rows.add(column::CHUNK, chunk.iter().flat_map(|step| counted(step)));
-        rows.add(column::LABELS, labels::labels(&present.props[..self.props.min(present.props.len())], view));
+    /// What is told of the tick that was just made.
+    fn row(&self, present: Present, command_rad: &[f64], chunk_rad: Vec<Vec<f64>>, source: Source) -> Row {
+        let world = self.headless.app.world();
+        let sent = self.arm.joints.iter().enumerate().map(|(index, joint)| {
+            world.get::<JointTarget>(*joint).map_or(0.0, |target| target.position_rad) - self.arm.zero_rad(index)
+        });
+        let sent_rad = sent.collect();
+        let view = self.scripted().view(&self.arm, &present);
+        let labels = labels::labels(&present.props[..self.props.min(present.props.len())], view);
         let episode = self.headless.episode();
-        // The tick that was just made is already counted.
-        rows.capture_s.push((episode.tick - 1) as f64 / f64::from(self.settings.control_hz));
-        rows.add(extra::SCORE, [episode.score.value as f32]);
-        rows.success.push(episode.score.conditions_hold);
-        rows.count += 1;
-        Ok(())
-    }
-}
-
-/// The rows of an episode so far.
-struct Rows {
-    count: usize,
-    floats: BTreeMap<&'static str, Vec<f32>>,
-    capture_s: Vec<f64>,
-    success: Vec<bool>,
-    /// Who drove.
-    sources: Vec<i64>,
-    encoders: Vec<PictureEncoder>,
-}
-
-impl Rows {
-    fn new(settings: &Settings) -> Result<Self, GenerateError> {
-        let encoder = |camera: &Camera| {
-            let (width, height) = (camera.width as usize, camera.height as usize);
-            PictureEncoder::new(width, height, settings.control_hz / settings.every, settings.quantiser)
-        };
-        let encoders = settings.cameras.iter().map(encoder).collect::<Result<_, _>>()?;
-        let (count, floats, capture_s, success, sources) = Default::default();
-        Ok(Self { count, floats, capture_s, success, sources, encoders })
-    }
-
-    fn add(&mut self, key: &'static str, values: impl IntoIterator<Item = f32>) {
-        self.floats.entry(key).or_default().extend(values);
-    }
-
-    fn finish(
-        mut self,
-        maker: &Maker,
-        seed: u64,
-        amplitude_rad: f64,
-        success: bool,
-    ) -> Result<WholeEpisode, GenerateError> {
-        let rows = self.count;
-        let outcome = if success { Outcome::Success } else { Outcome::Failure };
-        // The verdict is that of the last row, so that LeRobot's readers see it under the usual name.
-        if let Some(last) = self.success.last_mut() {
-            *last = success;
+        Row {
+            // It is already counted.
+            seen: Seen { tick: episode.tick - 1, q_rad: present.q_rad, props: present.props },
+            clean_rad: within_limits(&self.arm.model, command_rad),
+            sent_rad,
+            chunk_rad,
+            labels,
+            score: episode.score.value as f32,
+            success: episode.score.conditions_hold,
+            source,
         }
-        let whole = |value: i64| Numbers::I64(vec![value; rows]);
+    }
+
+    /// The episode that has just ended, in all its looks.
+    fn finish(&mut self, mut rows: Vec<Row>, about: &About) -> Result<Vec<WholeEpisode>, GenerateError> {
+        // The verdict is that of the last row, so that LeRobot's readers see it under the usual name.
+        if let Some(last) = rows.last_mut() {
+            last.success = about.success;
+        }
+        let world = self.headless.app.world_mut();
+        let own = world.resource::<EpisodeWorld>().0.as_deref().cloned().unwrap_or_default();
+        let nominal = world.resource::<ActiveScene>().nominal.clone();
+        let task = world.resource::<Order>().text.clone();
+        let seen: Vec<Seen> = rows.iter().map(|row| row.seen.clone()).collect();
+        let ticks_per_turn = self.arm.servo.ticks_per_turn;
+        let mut episodes = Vec::new();
+        for number in 0..self.settings.looks {
+            let (scene, model, start) = (nominal.as_ref(), self.arm.model.as_ref(), &about.start);
+            let it = DrawFor { scene, model, ticks_per_turn, start, seed: about.seed, look: 0 };
+            let take = self.looks.take(number, &own, rows.len(), &it);
+            let settings = &self.settings;
+            let how = (&settings.cameras[..], settings.control_hz / settings.every, settings.quantiser);
+            let pictures = easel::draw(self.headless.app.world_mut(), &self.arm, how, &seen, &take)?;
+            let columns = self.columns(&rows, about, &take);
+            episodes.push(WholeEpisode { rows: rows.len(), task: task.clone(), columns, pictures });
+        }
+        Ok(episodes)
+    }
+
+    /// The columns of one look of an episode. Joints are counted from the zeros that the arm has in it.
+    fn columns(&self, rows: &[Row], about: &About, take: &Take) -> Vec<(String, Numbers)> {
+        let counting = Counting::new(&self.arm, &take.world);
+        let counted = |q_rad: &[f64]| self.units.to_lerobot(&counting.counted_rad(q_rad));
+        let whole = |q_rad: &[f64]| self.units.to_lerobot(&counting.whole_rad(q_rad));
+        let count = rows.len();
+        let same = |value: i64| Numbers::I64(vec![value; count]);
+        let each = |of: &dyn Fn(&Row) -> Vec<f32>| Numbers::F32(rows.iter().flat_map(of).collect());
+        let outcome = if about.success { Outcome::Success } else { Outcome::Failure };
+        let hz = f64::from(self.settings.control_hz);
         let mut columns = Vec::new();
-        for feature in &maker.info.features {
+        for feature in &self.info.features {
             let numbers = match feature.key.as_str() {
-                extra::CAPTURE => Numbers::F64(std::mem::take(&mut self.capture_s)),
-                extra::SUCCESS => Numbers::Bool(std::mem::take(&mut self.success)),
-                extra::SOURCE => Numbers::I64(std::mem::take(&mut self.sources)),
-                extra::OUTCOME => whole(outcome.code()),
-                extra::WORLD => Numbers::Text(maker.world_told(rows)),
-                column::SEED => whole(i64::try_from(seed).unwrap_or(-1)),
-                column::NOISE => Numbers::F32(vec![amplitude_rad as f32; rows]),
-                key => match self.floats.remove(key) {
-                    Some(values) => Numbers::F32(values),
-                    None => continue,
-                },
+                ACTION => each(&|row| counted(&row.clean_rad)),
+                STATE => each(&|row| whole(&row.seen.q_rad)),
+                column::SENT => each(&|row| whole(&row.sent_rad)),
+                column::CHUNK => each(&|row| row.chunk_rad.iter().flat_map(|step| counted(step)).collect()),
+                column::LABELS => each(&|row| row.labels.clone()),
+                column::PROPS => each(&|row| told_poses(&row.seen.props, feature.width() / NUMBERS_OF_POSE)),
+                column::NOISE => Numbers::F32(vec![about.amplitude_rad as f32; count]),
+                column::SEED => same(i64::try_from(about.seed).unwrap_or(-1)),
+                extra::CAPTURE => Numbers::F64(rows.iter().map(|row| row.seen.tick as f64 / hz).collect()),
+                extra::SCORE => each(&|row| vec![row.score]),
+                extra::SUCCESS => Numbers::Bool(rows.iter().map(|row| row.success).collect()),
+                extra::SOURCE => Numbers::I64(rows.iter().map(|row| row.source as i64).collect()),
+                extra::OUTCOME => same(outcome.code()),
+                extra::WORLD => Numbers::Text(take.told(count)),
+                _ => continue,
             };
             columns.push((feature.key.clone(), numbers));
         }
-        let pictures = self.encoders.into_iter().map(PictureEncoder::finish).collect::<Result<_, _>>()?;
-        let task = maker.headless.app.world().resource::<Order>().text.clone();
-        Ok(WholeEpisode { rows, task, columns, pictures })
+        columns
     }
+}
+
+/// How an arm counts its joints in a world.
+pub(super) struct Counting {
+    zeros_rad: Vec<f64>,
+    tick_rad: f64,
+}
+
+impl Counting {
+    pub(super) fn new(arm: &Arm, world: &DrawnWorld) -> Self {
+        let (drawn, ticks_per_turn) = (world.arm(), arm.servo.ticks_per_turn);
+        let zeros_rad = (0..arm.joints.len()).map(|index| drawn.zero_rad(index, ticks_per_turn)).collect();
+        Self { zeros_rad, tick_rad: TAU / f64::from(ticks_per_turn) }
+    }
+
+    /// True angles as counted, rad.
+    pub(super) fn counted_rad(&self, q_rad: &[f64]) -> Vec<f64> {
+        q_rad.iter().zip(&self.zeros_rad).map(|(q, zero)| q + zero).collect()
+    }
+
+    /// The same in whole encoder ticks.
+    pub(super) fn whole_rad(&self, q_rad: &[f64]) -> Vec<f64> {
+        self.counted_rad(q_rad).into_iter().map(|q| (q / self.tick_rad).round() * self.tick_rad).collect()
+    }
+
+    /// The inverse of [`Counting::counted_rad`].
+    pub(super) fn uncounted_rad(&self, counted_rad: &[f64]) -> Vec<f64> {
+        counted_rad.iter().zip(&self.zeros_rad).map(|(q, zero)| q - zero).collect()
+    }
+
+    /// True angles of counted ones that are whole ticks, rad.
+    pub(super) fn true_rad(&self, counted_rad: &[f64]) -> Vec<f64> {
+        let truth = |(q, zero): (&f64, &f64)| ((q - zero) / self.tick_rad).round() * self.tick_rad;
+        counted_rad.iter().zip(&self.zeros_rad).map(truth).collect()
+    }
+}
+
+/// Numbers of a pose in [`column::PROPS`].
+pub(super) const NUMBERS_OF_POSE: usize = 7;
+
+/// The numbers of [`column::PROPS`] for `count` props.
+fn told_poses(props: &[Pose], count: usize) -> Vec<f32> {
+    let mut told: Vec<f32> =
+        props.iter().flat_map(|pose| pose.translation.to_array().into_iter().chain(pose.rotation.to_array())).collect();
+    told.resize(count * NUMBERS_OF_POSE, 0.0);
+    told
+}
+
+/// What is the same in all rows of an episode.
+struct About {
+    seed: u64,
+    amplitude_rad: f64,
+    success: bool,
+    /// Where it began in the nominal world.
+    start: Start,
+}
+
+/// One row of an episode, angles true and in rad.
+struct Row {
+    seen: Seen,
+    clean_rad: Vec<f64>,
+    sent_rad: Vec<f64>,
+    chunk_rad: Vec<Vec<f64>>,
+    labels: Vec<f32>,
+    score: f32,
+    success: bool,
+    /// Who drove.
+    source: Source,
 }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-/// Episodes in one part: what a kill can cost each worker.
+/// Episodes in one part, unless a single original has more looks: what a kill can cost each worker.
 pub const PART_EPISODES: u64 = 8;
 /// Seeds of later attempts at the same episode are this far apart.
 const ATTEMPT_STRIDE: u64 = 1 << 32;
@@ -47,10 +47,11 @@ impl Shard {
     }
 }
 
-/// The parts of a range of episodes, in order.
-pub fn parts(episodes: Range<u64>) -> Vec<Range<u64>> {
-    let starts = episodes.clone().step_by(PART_EPISODES as usize);
-    starts.map(|start| start..(start + PART_EPISODES).min(episodes.end)).collect()
+/// The parts of a range of originals of `looks` episodes each, in order.
+pub fn parts(originals: Range<u64>, looks: u64) -> Vec<Range<u64>> {
+    let size = (PART_EPISODES / looks.max(1)).max(1);
+    let starts = originals.clone().step_by(size as usize);
+    starts.map(|start| start..(start + size).min(originals.end)).collect()
 }
 
 /// Seed of an attempt at an episode: attempts at different episodes never share one. `episode` plus `first_seed` must be
@@ -66,9 +67,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shards_and_parts_cover_every_episode_once(episodes in 0u64..5000, count in 1u64..40) {
+        fn shards_and_parts_cover_every_episode_once(episodes in 0u64..5000, count in 1u64..40, looks in 1u64..20) {
             let made: Vec<u64> = (0..count)
-                .flat_map(|index| parts(Shard { index, count }.episodes(episodes)))
+                .flat_map(|index| parts(Shard { index, count }.episodes(episodes), looks))
                 .flatten()
                 .collect();
             prop_assert_eq!(made, (0..episodes).collect::<Vec<_>>());

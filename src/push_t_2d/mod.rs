@@ -10,12 +10,20 @@ mod picture;
 mod start;
 
 pub use expert::PlanarExpert;
-pub use physics::{GOAL, Plane, STEP_S, WORKSPACE};
+pub use physics::{FINGER, GOAL, Plane, STEP_S, WORKSPACE, corners};
 pub use picture::PICTURE;
 pub use start::published_start;
 
 use crate::task::convex_overlap_m2;
 
+/// What the task is called on the command line.
+pub const NAME: &str = "push_t_2d";
+/// The sentence of the task.
+pub const SENTENCE: &str = "Push the T onto its outline";
+/// Names of the finger's coordinates in datasets, in LeRobot's manner; pixels.
+pub const JOINTS: [&str; 2] = ["finger_x.pos", "finger_y.pos"];
+/// Name of its camera in datasets.
+pub const CAMERA: &str = "plane";
 /// Steps of an episode at most.
 pub const MAX_STEPS: u32 = 300;
 /// Control steps a second.
@@ -65,6 +73,15 @@ impl PushT2d {
     pub fn new(seed: u64) -> Self {
         let (finger, tee) = published_start(seed);
         Self { plane: Plane::new(finger, tee), steps: 0, best_reward: 0.0 }
+    }
+
+    /// A start of one's own: finger x, y; x, y of the T's frame in pixels, and its turn in rad.
+    pub fn at(finger: (f64, f64), (x, y, angle): (f64, f64, f64)) -> Self {
+        // The published starts place the T as if its centre of gravity did not turn with it.
+        let (sin, cos) = angle.sin_cos();
+        let (cx, cy) = physics::CENTRE;
+        let told = (x + cos * cx - sin * cy - cx, y + sin * cx + cos * cy - cy, angle);
+        Self { plane: Plane::new(finger, told), steps: 0, best_reward: 0.0 }
     }
 
     /// Starts the episode of `seed`.
@@ -190,6 +207,16 @@ mod tests {
         assert!(mean < 0.3, "pixels differ by {mean} of 255 on average");
         let far = ours.chunks(3).zip(published.chunks(3)).filter(|(a, b)| (0..3).any(|c| a[c].abs_diff(b[c]) > 40));
         assert!(far.count() < 60, "only pixels on edges differ much");
+    }
+
+    #[test]
+    fn a_start_of_ones_own_is_where_it_was_asked_for() {
+        let world = PushT2d::at((60.0, 70.0), (300.0, 200.0, 2.0));
+        let state = world.state();
+        for (value, wanted) in state.iter().zip([60.0, 70.0, 300.0, 200.0, 2.0]) {
+            assert!((value - wanted).abs() < 1e-6, "{state:?}");
+        }
+        assert!((PushT2d::at((60.0, 70.0), GOAL).coverage() - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::attempts::Book;
 use super::quality::Look;
 use super::{shapes, visuals};
 use crate::app::RunOptions;
+use crate::config::Scene;
 use crate::control::ControlRate;
 use crate::episode::{Episode, EpisodePhase};
 use crate::headless::Headless;
@@ -15,8 +16,8 @@ use crate::trace::{self, Trace};
 use crate::world::{ActiveScene, PropBody};
 use bevy::prelude::*;
 use bevy_rapier3d::rapier::math::Pose;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::{Arc, Mutex};
 
 /// Opacity of ghosts.
 const OPACITY: f32 = 0.34;
@@ -73,7 +74,8 @@ pub struct ExpertOptions(pub RunOptions);
 
 #[derive(Component)]
 struct GhostRoot {
-    scene: String,
+    /// The scene as it was in the episode it was built for: colours and distractors differ between drawn worlds.
+    built_for: Arc<Scene>,
 }
 
 #[derive(Component, Clone, Copy)]
@@ -184,7 +186,7 @@ fn receive(mut ghost: ResMut<Ghost>) {
     }
 }
 
-/// Builds the ghost's body when it is first needed, and again for another scene.
+/// Builds the ghost's body when it is first needed, and again when the scene is another or looks otherwise.
 fn dress(
     mut commands: Commands,
     mut meshes: ResMut<Assets<Mesh>>,
@@ -196,7 +198,7 @@ fn dress(
     let (Some(scene), Some(arm)) = (scene, arms.iter().next()) else { return };
     let mut dressed = false;
     for (entity, root) in &roots {
-        if root.scene == scene.name {
+        if Arc::ptr_eq(&root.built_for, &scene.scene) {
             dressed = true;
         } else {
             commands.entity(entity).despawn();
@@ -210,7 +212,8 @@ fn dress(
         ghost: true,
         ..default()
     };
-    let root = commands.spawn((GhostRoot { scene: scene.name.clone() }, Transform::default(), Visibility::Hidden)).id();
+    let built_for = scene.scene.clone();
+    let root = commands.spawn((GhostRoot { built_for }, Transform::default(), Visibility::Hidden)).id();
     for link in 0..arm.model.links.len() {
         let body =
             commands.spawn((GhostPart::Link(link), Transform::default(), Visibility::default(), ChildOf(root))).id();

@@ -10,6 +10,7 @@ pub mod hands;
 pub mod keys;
 pub mod matte;
 pub mod panels;
+pub mod planar;
 pub mod quality;
 pub mod recording;
 pub mod screenshot;

@@ -38,6 +38,9 @@ const KEYS: &[(Modifiers, Key, Command)] = &[
     (Modifiers::NONE, Key::Delete, Command::Delete),
     (Modifiers::NONE, Key::Y, Command::Judge(Outcome::Success)),
     (Modifiers::NONE, Key::F, Command::Judge(Outcome::Failure)),
+    (Modifiers::NONE, Key::Num1, Command::Segment(0)),
+    (Modifiers::NONE, Key::Num2, Command::Segment(1)),
+    (Modifiers::NONE, Key::Num3, Command::Segment(2)),
     (Modifiers::NONE, Key::U, Command::Undo),
     (Modifiers::COMMAND, Key::Z, Command::Undo),
 ];
@@ -67,7 +70,8 @@ pub fn show(context: &Context, view: &mut View, pictures: &mut Pictures) {
         episode(ui, rest, view, pictures, &mut commands);
     });
     for command in commands {
-        let is_edit = matches!(command, Command::Trim | Command::Delete | Command::Undo | Command::Judge(_));
+        use Command::{Delete, Judge, Segment, Trim, Undo};
+        let is_edit = matches!(command, Trim | Delete | Undo | Judge(_) | Segment(_));
         view.act(command);
         if is_edit {
             pictures.0.clear();
@@ -247,6 +251,12 @@ fn time_line(ui: &mut Ui, rect: Rect, view: &View, commands: &mut Vec<Command>) 
     painter.rect_filled(kept, 3.0, Color32::from_rgb(96, 104, 116));
     for mark in view.first.iter().chain(&view.last) {
         painter.vline(x(*mark as f64), strip.y_range(), (2.0, ACCENT));
+    }
+    for (number, mark) in view.segments.iter().enumerate() {
+        let Some(row) = mark else { continue };
+        painter.vline(x(*row as f64), strip.y_range(), (1.5, GOOD));
+        let at = Pos2::new(x(*row as f64) + 2.0, strip.top());
+        painter.text(at, Align2::LEFT_TOP, (number + 1).to_string(), FontId::proportional(9.5), GOOD);
     }
     painter.circle_filled(Pos2::new(x(view.cursor), bar.center().y), 7.0, ACCENT);
     if let Some(place) = response.interact_pointer_pos() {

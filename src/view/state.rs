@@ -2,7 +2,7 @@
 
 use super::model::{Model, Series};
 use crate::dataset::check::{self, CheckOptions, Finding, Severity};
-use crate::dataset::{Dataset, DatasetError, Outcome, edit};
+use crate::dataset::{Dataset, DatasetError, Outcome, Segments, edit};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -37,6 +37,9 @@ pub enum Command {
     Delete,
     /// Give it this verdict.
     Judge(Outcome),
+    /// A segment of the demonstration begins in this row: 0 the jaws close, 1 the object is lifted, 2 it is set down. With the
+    /// third one the marks are kept.
+    Segment(usize),
     /// Take the last edit back.
     Undo,
 }
@@ -59,6 +62,8 @@ pub struct View {
     pub first: Option<usize>,
     /// Last row to keep.
     pub last: Option<usize>,
+    /// First rows of the demonstration's segments as far as they are marked.
+    pub segments: [Option<usize>; 3],
     /// The numbers of the episode.
     pub series: Series,
     /// What is told, and for how much longer, s.
@@ -87,6 +92,7 @@ impl View {
             playing: false,
             first: None,
             last: None,
+            segments: [None; 3],
             series,
             message: None,
             about_all: Vec::new(),
@@ -94,6 +100,7 @@ impl View {
             edit: None,
             check: None,
         };
+        view.read_marks();
         view.start_check();
         Ok(view)
     }
@@ -159,8 +166,34 @@ impl View {
                 self.first = self.first.filter(|first| *first < self.row());
             }
             Command::Unmark => (self.first, self.last) = (None, None),
+            Command::Segment(segment) => self.mark_segment(segment),
             Command::Trim | Command::Delete | Command::Judge(_) | Command::Undo => self.start_edit(command),
         }
+    }
+
+    /// Marks the beginning of a segment; when all three are there they are kept.
+    fn mark_segment(&mut self, segment: usize) {
+        let row = self.row();
+        if let Some(mark) = self.segments.get_mut(segment) {
+            *mark = Some(row);
+        }
+        let [Some(close), Some(lift), Some(rest)] = self.segments else {
+            let names = ["the jaws close (1)", "the object is lifted (2)", "it is set down (3)"];
+            let missing: Vec<&str> =
+                names.iter().zip(self.segments).filter(|(_, mark)| mark.is_none()).map(|(name, _)| *name).collect();
+            return self.say(format!("marked at row {row}; still to mark: {}", missing.join(", ")));
+        };
+        let segments = Segments { close, lift, rest };
+        match segments.problem(self.rows()) {
+            Some(problem) => self.say(format!("{problem}; mark them in their order")),
+            None => self.start_edit(Command::Segment(segment)),
+        }
+    }
+
+    /// The marks that the dataset has of the episode.
+    fn read_marks(&mut self) {
+        let known = self.model.dataset.info().segments(self.selected);
+        self.segments = known.map_or([None; 3], |known| [known.close, known.lift, known.rest].map(Some));
     }
 
     fn select(&mut self, episode: usize) {
@@ -169,6 +202,7 @@ impl View {
                 self.series = series;
                 self.selected = episode;
                 (self.cursor, self.first, self.last) = (0.0, None, None);
+                self.read_marks();
             }
             Err(error) => self.say(error.to_string()),
         }
@@ -183,6 +217,7 @@ impl View {
             return self.say("the edit before is still going on");
         }
         let (root, episode, kept) = (self.root.clone(), self.selected, self.kept());
+        let marks = self.segments;
         if matches!(command, Command::Trim) && kept.is_none() {
             return self.say("mark the first and last row to keep: I and O");
         }
@@ -202,6 +237,13 @@ impl View {
                 Command::Judge(outcome) => {
                     let verdict = if outcome == Outcome::Success { "success" } else { "failure" };
                     edit::judge(&root, &[episode], outcome).map(|_| format!("episode {episode}: {verdict}; U undoes"))
+                }
+                Command::Segment(_) => {
+                    let segments = match marks {
+                        [Some(close), Some(lift), Some(rest)] => Some(Segments { close, lift, rest }),
+                        _ => None,
+                    };
+                    edit::mark(&root, episode, segments).map(|_| format!("episode {episode} is marked; U undoes"))
                 }
                 _ => edit::undo(&root).map(|name| format!("took back: {name}")),
             };

@@ -1,6 +1,7 @@
 //! Blur of a lens that is not quite in focus, in integer arithmetic.
 
 use super::RasterError;
+use super::lanes::wide_vectors;
 
 /// Strongest blur a kernel of three pixels can make, pixels.
 const STRONGEST_PX: f32 = 0.8;
@@ -20,9 +21,21 @@ pub fn blur(sigma_px: f32, width: usize, scratch: &mut Vec<u8>, rgb: &mut [u8]) 
     if side == 0 || row == 0 || !rgb.len().is_multiple_of(row) || rgb.is_empty() {
         return Ok(());
     }
-    let mix = |a: u8, b: u8, c: u8| ((middle * u16::from(b) + side * (u16::from(a) + u16::from(c)) + 128) >> 8) as u8;
     scratch.clear();
     scratch.extend_from_slice(rgb);
+    spread((side, middle), row, scratch, rgb);
+    Ok(())
+}
+
+wide_vectors! {
+    /// Blurs `rgb`, of which `scratch` is a copy, with the weights of both neighbours and of the middle.
+    fn spread(weights: (u16, u16), row: usize, scratch: &mut Vec<u8>, rgb: &mut [u8]) => spread_body
+}
+
+/// Integers only, in loops that compilers turn into vectors of whatever width.
+#[inline(always)]
+fn spread_body<V>((side, middle): (u16, u16), row: usize, scratch: &mut Vec<u8>, rgb: &mut [u8]) {
+    let mix = |a: u8, b: u8, c: u8| ((middle * u16::from(b) + side * (u16::from(a) + u16::from(c)) + 128) >> 8) as u8;
     // Along rows, from the copy into the picture.
     for (from, to) in scratch.chunks_exact(row).zip(rgb.chunks_exact_mut(row)) {
         if row > 6 {
@@ -47,7 +60,6 @@ pub fn blur(sigma_px: f32, width: usize, scratch: &mut Vec<u8>, rgb: &mut [u8]) 
             *to = mix(*a, *b, *c);
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

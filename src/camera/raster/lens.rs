@@ -30,13 +30,25 @@ impl Lens {
             value: format!("k1 {}, k2 {}", distortion.k1, distortion.k2),
             range,
         };
+        // The stretch depends on the distance from the middle alone: a quarter of the picture tells all of it.
+        let (half_wide, half_high) = (camera.width.div_ceil(2), camera.height.div_ceil(2));
+        let mut quarter = Vec::with_capacity(half_wide * half_high);
+        for y in 0..half_high {
+            for x in 0..half_wide {
+                let (u, v) = ((x as f64 + 0.5 - cx) / f, (y as f64 + 0.5 - cy) / f);
+                quarter.push(
+                    undistort(distortion, (u * u + v * v).sqrt())
+                        .ok_or_else(|| refuse("small enough that the picture does not fold over at its corners"))?,
+                );
+            }
+        }
         let mut places = Vec::with_capacity(camera.width * camera.height);
         let (mut reach_x, mut reach_y) = (cx, cy);
         for y in 0..camera.height {
             for x in 0..camera.width {
                 let (u, v) = ((x as f64 + 0.5 - cx) / f, (y as f64 + 0.5 - cy) / f);
-                let stretch = undistort(distortion, (u * u + v * v).sqrt())
-                    .ok_or_else(|| refuse("small enough that the picture does not fold over at its corners"))?;
+                let (mirrored_x, mirrored_y) = (x.min(camera.width - 1 - x), y.min(camera.height - 1 - y));
+                let stretch = quarter[mirrored_y * half_wide + mirrored_x];
                 let (sx, sy) = (u * stretch * f, v * stretch * f);
                 reach_x = reach_x.max(sx.abs() + 1.0);
                 reach_y = reach_y.max(sy.abs() + 1.0);

@@ -1,8 +1,9 @@
 //! What the image sensor adds to a clean picture: exposure, white balance and noise.
 
 use super::RasterError;
+use super::lanes::wide_vectors;
 use super::scalar::hash;
-use super::tone::{ToneCurve, decode};
+use super::tone::{ToneCurve, decoded};
 
 /// Exposure, white balance and seeded noise, applied to a finished RGB picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,20 +58,30 @@ impl SensorModel {
         if gain == 1.0 {
             return std::array::from_fn(|i| i as u8);
         }
-        let tone = ToneCurve::shared();
-        std::array::from_fn(|i| tone.byte((decode(i as f64 / 255.0) * f64::from(gain)) as f32))
+        let (tone, light) = (ToneCurve::shared(), decoded());
+        std::array::from_fn(|i| tone.byte((light[i] * f64::from(gain)) as f32))
     }
 
     fn add_noise(&self, tick: u64, rgb: &mut [u8]) {
         let key = hash(self.seed ^ hash(tick as u32 ^ hash((tick >> 32) as u32)));
         // Sum of four bytes: near enough to a bell curve, mean 510, standard deviation 147.8. Sums in 1/65536 of a byte value.
-        let scale = (self.noise_sigma * (65536.0 / 147.8)) as i32;
-        for (i, value) in rgb.iter_mut().enumerate() {
-            let h = hash(key.wrapping_add(i as u32));
-            let sum = (h & 255) + (h >> 8 & 255) + (h >> 16 & 255) + (h >> 24);
-            let noise = ((sum as i32 - 510) * scale + (1 << 15)) >> 16;
-            *value = (i32::from(*value) + noise).clamp(0, 255) as u8;
-        }
+        scatter(key, (self.noise_sigma * (65536.0 / 147.8)) as i32, rgb);
+    }
+}
+
+wide_vectors! {
+    /// Adds noise of strength `scale` to every byte.
+    fn scatter(key: u32, scale: i32, rgb: &mut [u8]) => scatter_body
+}
+
+/// Integers only, in a loop that compilers turn into vectors of whatever width.
+#[inline(always)]
+fn scatter_body<V>(key: u32, scale: i32, rgb: &mut [u8]) {
+    for (i, value) in rgb.iter_mut().enumerate() {
+        let h = hash(key.wrapping_add(i as u32));
+        let sum = (h & 255) + (h >> 8 & 255) + (h >> 16 & 255) + (h >> 24);
+        let noise = ((sum as i32 - 510) * scale + (1 << 15)) >> 16;
+        *value = (i32::from(*value) + noise).clamp(0, 255) as u8;
     }
 }
 

@@ -68,9 +68,15 @@ pub(super) fn decode(srgb: f64) -> f64 {
     y * y * fifth_root(y * y)
 }
 
+/// Linear light of every byte: worked out once, since the root in [`decode`] takes its time.
+pub(super) fn decoded() -> &'static [f64; 256] {
+    static LIGHT: OnceLock<[f64; 256]> = OnceLock::new();
+    LIGHT.get_or_init(|| std::array::from_fn(|byte| decode(byte as f64 / 255.0)))
+}
+
 /// Linear RGB reflectance of an sRGB colour given as bytes, the form in which colours are usually picked.
 pub fn linear_from_srgb8(rgb: [u8; 3]) -> [f32; 3] {
-    rgb.map(|c| decode(f64::from(c) / 255.0) as f32)
+    rgb.map(|c| decoded()[usize::from(c)] as f32)
 }
 
 #[cfg(test)]
