@@ -387,7 +387,15 @@ fn drive(
     driver.think(episode.number, episode.tick, &order.text);
     match driver.queue.targets(episode.tick, driver.options.ensemble) {
         Some(targets) => arm.command(&mut commands, &driver.units.to_rad(&targets)),
-        None => driver.load.held_ticks += 1,
+        None => {
+            driver.load.held_ticks += 1;
+            // It thinks: that is no silence for which an arm would have to be parked.
+            arm.joints.iter().for_each(|joint| {
+                if let Ok(mut command) = commands.get_mut(*joint) {
+                    command.set_changed();
+                }
+            });
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::bus::state::{ArmState, Mode, Reason};
 use crate::config::ArmConfig;
 use crate::control::{Control, ControlRate, ControlSystems, EmergencyStop};
 use crate::episode::EpisodeRequests;
-use crate::robot::{Arm, ArmJoint, JointCommand, JointState, JointTarget};
+use crate::robot::{Arm, ArmJoint, ArmLimits, JointCommand, JointState, JointTarget};
 use bevy::ecs::system::RunSystemOnce;
 use bevy::prelude::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +35,8 @@ pub struct ServoArm {
     link: Arc<dyn ArmLink>,
     enabled: bool,
     stopped: bool,
+    /// Whether it was told to let go because something is the matter.
+    released: bool,
 }
 
 impl std::fmt::Debug for ServoArm {
@@ -180,7 +182,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 impl ServoArm {
     /// An arm behind an open link.
     pub fn new(link: Arc<dyn ArmLink>) -> Self {
-        Self { link, enabled: false, stopped: false }
+        Self { link, enabled: false, stopped: false, released: false }
     }
 
     /// Connects to the follower on `port`, calibrated as `id`. Its torque stays as it is until the first tick; Ctrl-C and the
@@ -295,6 +297,8 @@ fn read_joints(
             position_rad: reading.position_rad,
             velocity_rad_s: reading.velocity_rad_s,
             torque_nm: reading.load_fraction * full_torque_nm,
+            current_a: reading.current_a,
+            temperature_c: reading.temperature_c,
         };
         if !follows {
             command.position_rad = reading.goal_rad;
@@ -318,8 +322,17 @@ fn read_joints(
 fn send_targets(
     mut arm: ResMut<ServoArm>,
     stop: Res<EmergencyStop>,
+    arms: Query<&ArmLimits>,
     joints: Query<(&ArmJoint, &JointTarget), With<ServoJoint>>,
 ) {
+    let released = joints.iter().next().is_some_and(|(joint, _)| arms.get(joint.arm).is_ok_and(ArmLimits::is_released));
+    if arm.released != released {
+        arm.released = released;
+        if released { arm.link.park() } else { arm.link.enable() }
+    }
+    if released {
+        return;
+    }
     if arm.stopped != stop.on {
         arm.stopped = stop.on;
         if stop.on { arm.link.emergency_stop() } else { arm.link.enable() }

@@ -7,7 +7,10 @@ mod physics;
 mod randomise;
 mod scene;
 
-pub use arm::{ArmConfig, ServoProfile};
+pub use arm::{
+    AMBIENT_C, ArmConfig, OVERCURRENT_AFTER_S, STALL_AFTER_S, SafetyConfig, ServoProfile, catalogue_stall_current_a,
+    usual_cooling_s, usual_heating_c_s,
+};
 pub use camera::{CameraConfig, CameraMount, LensConfig, SensorConfig};
 pub use physics::PhysicsConfig;
 pub use randomise::{
