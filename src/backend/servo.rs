@@ -88,6 +88,8 @@ pub trait ArmLink: Send + Sync {
     fn emergency_stop(&self);
     /// Slowly to the rest pose, then limp.
     fn park(&self);
+    /// The same, and the driver ends.
+    fn shut_down(&self);
     /// Whether time passes by itself.
     fn is_real_time(&self) -> bool;
     /// Lets `dt_s` pass where it does not pass by itself.
@@ -110,6 +112,9 @@ impl ArmLink for BusDriver {
     }
     fn park(&self) {
         let _ = BusDriver::park(self);
+    }
+    fn shut_down(&self) {
+        BusDriver::request_stop(self);
     }
     fn is_real_time(&self) -> bool {
         true
@@ -158,6 +163,9 @@ impl ArmLink for SteppedLink {
     }
     fn park(&self) {
         self.lock().engine.park(Reason::Requested);
+    }
+    fn shut_down(&self) {
+        self.lock().engine.shut_down();
     }
     fn is_real_time(&self) -> bool {
         false
@@ -229,6 +237,11 @@ impl ServoArm {
             return Err(wrong(problem, "`etude doctor` says more"));
         }
         Ok(Self::new(Arc::new(driver)))
+    }
+
+    /// What leads to it.
+    pub fn link(&self) -> &Arc<dyn ArmLink> {
+        &self.link
     }
 
     /// Torque on where the arm stands; it follows targets from then on. Ends a park and an emergency stop.

@@ -5,6 +5,7 @@ mod arm;
 mod camera;
 mod physics;
 mod randomise;
+mod run;
 mod scene;
 
 pub use arm::{
@@ -17,6 +18,7 @@ pub use randomise::{
     BacklashRange, CameraRange, ColourRange, DistractorRange, FrictionRange, Group, LatencyRange, LensRange,
     LightRange, MassRange, Randomise, SensorRange, ServoRange, StartRange, TableRange, TextureRange, ZeroRange,
 };
+pub use run::{RunBackend, RunFile};
 pub use scene::{
     Area, ArmColours, ArmStart, BackdropColours, Colour, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene,
     Spawn, SurfacePattern, Table, TaskConfig, TeeSize,

@@ -361,6 +361,7 @@ pub(super) fn limit_targets(
 mod tests {
     use super::*;
     use crate::app::RunOptions;
+    use crate::backend::sim::SimJoint;
     use crate::headless::Headless;
     use crate::operator::Operator;
 
@@ -382,7 +383,7 @@ mod tests {
         }
     }
 
-    fn each<C: Component>(headless: &Headless, arm: &Arm, of: impl Fn(&C) -> f64) -> Vec<f64> {
+    fn each<C: Component, T>(headless: &Headless, arm: &Arm, of: impl Fn(&C) -> T) -> Vec<T> {
         arm.joints.iter().map(|joint| of(headless.app.world().get::<C>(*joint).unwrap())).collect()
     }
 
@@ -437,5 +438,107 @@ mod tests {
         assert!((stall.yielding(1.5) - 0.62).abs() < 1e-12);
         assert_eq!(stall.yielding(0.4), 0.4);
         assert_eq!(stall.yielding(1.5), 1.5, "it was told to turn back");
+    }
+
+    #[test]
+    fn too_much_current_makes_a_moving_joint_yield_jaws_included() {
+        let safety = SafetyConfig::default();
+        for (is_gripper, current_a, yields) in [(false, 2.3, true), (false, 2.1, false), (true, 1.5, true)] {
+            let mut stall = Stall::default();
+            let state = JointState { velocity_rad_s: 1.0, current_a, ..JointState::default() };
+            for _ in 0..8 {
+                stall.observe(&state, &Bounds::of(&safety, 2.94, is_gripper), 0.4, 1.0 / 30.0);
+            }
+            assert_eq!((stall.yielding(1.0) - STALL_LEAD_RAD).abs() < 1e-12, yields, "{is_gripper} {current_a}");
+        }
+    }
+
+    #[test]
+    fn an_arm_pressed_on_the_table_takes_no_more_current_than_it_may() {
+        let (mut headless, arm) = standing();
+        let world = headless.app.world_mut();
+        world.query::<&mut ArmLimits>().single_mut(world).unwrap().floor = None;
+        let down = [0.0, 0.3, 0.6, 0.9, 0.0, 0.5];
+        let currents = |headless: &Headless| each(headless, &arm, |state: &JointState| state.current_a);
+        let (mut over, mut longest) = (0, 0);
+        for _ in 0..150 {
+            send(&mut headless, &arm, &down, 1);
+            over = if currents(&headless).iter().any(|current_a| *current_a > 2.2) { over + 1 } else { 0 };
+            longest = longest.max(over);
+        }
+        assert!((1..=12).contains(&longest), "over the cap for {longest} ticks: a moment, not for long");
+        assert!(limits(&mut headless).stalled.contains(&true));
+    }
+
+    fn heat(headless: &mut Headless, arm: &Arm, joint: usize, temperature_c: f64) {
+        let mut joint = headless.app.world_mut().get_mut::<SimJoint>(arm.joints[joint]).unwrap();
+        joint.servo.as_mut().unwrap().temperature_c = temperature_c;
+    }
+
+    fn torques(headless: &Headless, arm: &Arm) -> Vec<bool> {
+        each(headless, arm, |joint: &SimJoint| joint.servo.as_ref().unwrap().has_torque)
+    }
+
+    #[test]
+    fn a_hot_arm_parks_slowly_lets_go_and_works_again_when_it_is_cool() {
+        let (mut headless, arm) = standing();
+        let up = [0.4, -0.6, 0.6, 0.6, 0.2, 0.8];
+        send(&mut headless, &arm, &up, 60);
+        heat(&mut headless, &arm, 2, 66.0);
+        send(&mut headless, &arm, &up, 5);
+        assert!(matches!(limits(&mut headless).trouble, Some(Trouble::Hot { joint: 2, .. })));
+        let mut fastest = 0.0f64;
+        for _ in 0..400 {
+            send(&mut headless, &arm, &up, 1);
+            if limits(&mut headless).is_released() {
+                break;
+            }
+            let speeds = each(&headless, &arm, |state: &JointState| state.velocity_rad_s.abs());
+            fastest = speeds.into_iter().fold(fastest, f64::max);
+        }
+        assert!(limits(&mut headless).is_released() && fastest < 1.0, "slowly, not at {fastest} rad/s");
+        let notices = limits(&mut headless).notices(&arm, "press it");
+        assert!(notices[0].contains("elbow flex") && notices[0].contains("let go") && notices[0].contains("press it"));
+        send(&mut headless, &arm, &up, 30);
+        assert_eq!(torques(&headless, &arm), [false; 6]);
+        let rest: Vec<f64> = arm.config.rest_deg.iter().map(|degrees| degrees.to_radians()).collect();
+        let lies = each(&headless, &arm, |state: &JointState| state.position_rad);
+        assert!(lies.iter().zip(&rest).all(|(at, rest)| (at - rest).abs() < 0.25), "{lies:?}");
+        let ask = |headless: &mut Headless| {
+            headless.app.world_mut().resource_mut::<EmergencyStop>().on = true;
+            send(headless, &arm, &up, 2);
+            assert_eq!(torques(headless, &arm), [false; 6], "a stop brings no torque");
+            headless.app.world_mut().resource_mut::<EmergencyStop>().on = false;
+            send(headless, &arm, &up, 300);
+        };
+        ask(&mut headless);
+        assert!(limits(&mut headless).is_released(), "still hot");
+        heat(&mut headless, &arm, 2, 40.0);
+        ask(&mut headless);
+        let stands = each(&headless, &arm, |state: &JointState| state.position_rad);
+        assert!(stands.iter().zip(&up).all(|(at, up)| (at - up).abs() < 0.1), "{stands:?}");
+        assert_eq!((torques(&headless, &arm), limits(&mut headless).trouble), (vec![true; 6], None));
+    }
+
+    #[test]
+    fn an_arm_whose_commands_stop_holds_then_parks_and_goes_on_when_they_return_in_time() {
+        let (mut headless, arm) = standing();
+        // A policy that is not there: nobody writes commands but this test.
+        headless.app.insert_resource(Operator::Policy);
+        let up = [0.4, -0.6, 0.6, 0.6, 0.2, 0.8];
+        send(&mut headless, &arm, &up, 90);
+        let targets = |headless: &Headless| each(headless, &arm, |target: &JointTarget| target.position_rad);
+        let held = targets(&headless);
+        (0..57).for_each(|_| headless.tick());
+        assert_eq!((targets(&headless), limits(&mut headless).trouble), (held.clone(), None));
+        (0..30).for_each(|_| headless.tick());
+        assert_eq!(limits(&mut headless).trouble, Some(Trouble::Silence));
+        assert_ne!(targets(&headless), held);
+        send(&mut headless, &arm, &up, 90);
+        assert_eq!((targets(&headless), limits(&mut headless).trouble), (held, None));
+        (0..500).for_each(|_| headless.tick());
+        assert_eq!((limits(&mut headless).is_released(), torques(&headless, &arm)), (true, vec![false; 6]));
+        headless.start(1).unwrap();
+        assert_eq!((limits(&mut headless).is_released(), torques(&headless, &arm)), (false, vec![true; 6]));
     }
 }
