@@ -6,6 +6,7 @@ use super::{CliError, guide, say};
 use crate::bus::calibration_file::{ArmCalibration, Role};
 use crate::bus::driver::BusDriver;
 use crate::bus::follow::{Glide, LeaderMap, gripper_range_rad};
+use crate::bus::registers::JOINT_NAMES;
 use crate::bus::realtime::{self, Priority, REAL_TIME_REMEDY};
 use crate::bus::settings::DriverSettings;
 use crate::bus::state::{ArmState, Mode, Pace};
@@ -182,6 +183,7 @@ fn follow(
     realtime::be_punctual(realtime::DRIVER_PRIORITY);
     let (mut cycle, mut last) = (0, Instant::now());
     let mut show = Show::default();
+    let mut told = None;
     while !follower.is_finished() && args.seconds.is_none_or(|seconds| start.elapsed().as_secs_f64() < seconds) {
         let followed = follower.state();
         if let Key::Char(key) = terminal.key() {
@@ -189,9 +191,20 @@ fn follow(
                 Some(Wish::Stop) => follower.emergency_stop(),
                 Some(Wish::GoOn) => follower.enable()?,
                 Some(Wish::End) => break,
+                None if key == 'g' && followed.mode == Mode::Limp => follower.enable()?,
                 None => {}
             }
         }
+        let let_go = followed.reason.filter(|_| followed.mode == Mode::Limp);
+        if let_go != told
+            && let Some(why) = &let_go
+        {
+            show.tell(vec![format!(
+                "the follower has parked and let go: {}. Then g lets it follow again",
+                why.describe(&JOINT_NAMES)
+            )]);
+        }
+        told = let_go;
         show.state(&followed, &leader.state(), &follower.pace(), glide.has_arrived());
         let Some(led) = leader.wait_newer(cycle, Duration::from_millis(100)) else { continue };
         cycle = led.cycle;
