@@ -5,6 +5,7 @@ use bevy::ecs::schedule::{
     LogLevel, MultiThreadedExecutor, ScheduleBuildSettings, ScheduleLabel, SingleThreadedExecutor,
 };
 use bevy::prelude::*;
+use std::time::{Duration, Instant};
 
 /// The schedule of one control tick.
 #[derive(ScheduleLabel, Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +61,27 @@ pub struct EmergencyStop {
     pub on: bool,
 }
 
+/// The key of the emergency stop, one and the same in every terminal and window: pressed, the arm stands; pressed again, it
+/// goes on, but not by the second press of somebody in a hurry.
+#[derive(Resource, Clone, Copy, Debug, Default)]
+pub struct StopKey {
+    pressed_at: Option<Instant>,
+}
+
+/// Presses closer together than this are one, s.
+const IN_A_HURRY: Duration = Duration::from_secs(1);
+
+impl StopKey {
+    /// What is printed on it.
+    pub const LABEL: &'static str = "Tab";
+
+    /// It is pressed at `now`, while arms stand or not by emergency stop: whether they shall stand from now on.
+    pub fn press(&mut self, stopped: bool, now: Instant) -> bool {
+        let before = self.pressed_at.replace(now);
+        !stopped || before.is_some_and(|before| now.duration_since(before) < IN_A_HURRY)
+    }
+}
+
 /// Adds the schedule. `multi_threaded` lets systems of one set run side by side; results are the same either way.
 pub fn plugin(app: &mut App, rate: ControlRate, multi_threaded: bool) {
     app.insert_resource(rate);
@@ -93,4 +115,19 @@ pub fn plugin(app: &mut App, rate: ControlRate, multi_threaded: bool) {
         )
             .chain(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_hit_twice_in_a_hurry_still_stops() {
+        let (mut key, start) = (StopKey::default(), Instant::now());
+        let after = |ms| start + Duration::from_millis(ms);
+        assert!(key.press(false, start));
+        assert!(key.press(true, after(150)) && key.press(true, after(900)), "held down, or hit again and again");
+        assert!(!key.press(true, after(2500)), "meant: it goes on");
+        assert!(key.press(false, after(2600)), "and is stopped again at once");
+    }
 }

@@ -5,7 +5,7 @@ use crate::backend::sim::{self, BodyMotion, SimJoint};
 use crate::camera::live::RealCameras;
 use crate::camera::{CameraSensor, spawn_cameras};
 use crate::control::{Control, ControlRate, ControlSystems};
-use crate::robot::{Arm, JointCommand, JointState, JointTarget, WorldPose};
+use crate::robot::{Arm, ArmLimits, JointCommand, JointState, JointTarget, WorldPose};
 use crate::task::expert::ExpertMemory;
 use crate::task::{TaskScore, judge_task};
 use crate::world::{ActiveScene, Order, PropBody, PropState, Start, set_up_world, spawn_props};
@@ -233,10 +233,14 @@ fn set_up_episode(world: &mut World, seed: u64, wait: bool, start_at: Option<Sta
     for (index, joint) in arm.joints.iter().enumerate().filter(|_| !real) {
         let target = start_targets[index];
         world.entity_mut(*joint).insert((
-            JointState { position_rad: reported(index, start.q_rad[index]), velocity_rad_s: 0.0, torque_nm: 0.0 },
+            JointState { position_rad: reported(index, start.q_rad[index]), ..JointState::default() },
             JointCommand { position_rad: target },
             JointTarget { position_rad: target },
         ));
+    }
+    if !real && let Some(mut limits) = world.get_mut::<ArmLimits>(entity) {
+        // A new world: nothing of the last one is felt in it.
+        limits.start_over();
     }
     *world.resource_mut::<Episode>() = Episode {
         seed,

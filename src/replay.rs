@@ -294,6 +294,9 @@ pub fn replay_seen(
     headless.start(seed)?;
     let mut ticks = 0;
     while sent(headless) == 0 && !recording.actions.is_empty() && ticks < MOST_TICKS_BEFORE && !stops() {
+        if headless.arm_has_ended() {
+            break;
+        }
         headless.tick();
         ticks += 1;
     }

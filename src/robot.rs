@@ -3,7 +3,7 @@
 
 mod limits;
 
-pub use limits::{ArmLimits, Limited};
+pub use limits::{ArmLimits, Limited, Trouble};
 
 use crate::arm::{ArmModel, Floor, Tool};
 use crate::config::{ArmConfig, ServoProfile};
@@ -100,6 +100,10 @@ pub struct JointState {
     pub velocity_rad_s: f64,
     /// Torque the servo gives, Nm.
     pub torque_nm: f64,
+    /// Current its motor takes, A.
+    pub current_a: f64,
+    /// Temperature of its motor, degrees Celsius.
+    pub temperature_c: f64,
 }
 
 /// What the operator wants. Written in Decide.

@@ -413,7 +413,15 @@ fn drive(
             driver.nudge.add_to(&mut command_rad, &q_rad);
             arm.command(&mut commands, &command_rad);
         }
-        None => driver.load.held_ticks += 1,
+        None => {
+            driver.load.held_ticks += 1;
+            // It thinks: that is no silence for which an arm would have to be parked.
+            arm.joints.iter().for_each(|joint| {
+                if let Ok(mut command) = commands.get_mut(*joint) {
+                    command.set_changed();
+                }
+            });
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use etude::app::{Loaded, RunOptions};
 use etude::backend::servo::{ArmLink, ServoArm, ServoHealth, SteppedLink};
-use etude::backend::sim::SimPlant;
+use etude::backend::sim::{SimJoint, SimPlant};
 use etude::bus::calibration_check::{ExpectedJoint, check};
 use etude::bus::calibration_file::ArmCalibration;
 use etude::bus::clock::Clock;
@@ -24,11 +24,12 @@ use etude::bus::virtual_bus::arms;
 use etude::bus::virtual_bus::fault::FaultKind;
 use etude::bus::virtual_bus::pty::VirtualArm;
 use etude::bus::virtual_bus::sim_port::SharedBus;
+use etude::control::EmergencyStop;
 use etude::episode::EpisodeRequests;
 use etude::headless::Headless;
 use etude::record::{self, CameraWish, Keep, Recorder};
 use etude::rig::RigSetUp;
-use etude::robot::{Arm, JointCommand, JointState, JointTarget};
+use etude::robot::{Arm, ArmLimits, JointCommand, JointState, JointTarget, Trouble};
 
 const START: [f64; 6] = [0.1, -1.6, 1.4, 1.0, 0.2, 0.3];
 const GOAL: [f64; 6] = [0.3, -1.4, 1.2, 0.8, 0.0, 0.5];
@@ -431,6 +432,76 @@ fn simulation_and_bus_record_the_same_columns() {
         assert_eq!(sim[key], bus[key], "{key}");
     }
     assert_eq!(sim["total_episodes"], 1);
+}
+
+/// The same happens to both arms: a motor gets hot, the arm parks slowly and lets go, and works again when it is cool and asked.
+#[test]
+fn heat_parks_the_simulated_arm_and_the_one_on_the_bus_alike() {
+    let options =
+        RunOptions { scene: "free_play".into(), operator: etude::operator::Operator::Nobody, ..RunOptions::default() };
+    let up = vec![0.4, -0.6, 0.6, 0.6, 0.2, 0.8];
+    let mut simulated = Headless::new(&options).unwrap();
+    simulated.start(3).unwrap();
+    let world = simulated.app.world_mut();
+    let arm = world.query::<&Arm>().single(world).unwrap().clone();
+    let start: Vec<f64> = arm.joints.iter().map(|j| world.get::<JointTarget>(*j).unwrap().position_rad).collect();
+    let (mut driven, shared) = driven(&options, &start);
+    driven.start(3).unwrap();
+    for (headless, on_the_bus) in [(&mut simulated, false), (&mut driven, true)] {
+        let arm = {
+            let world = headless.app.world_mut();
+            world.query::<&Arm>().single(world).unwrap().clone()
+        };
+        let set_hot = |headless: &mut Headless, hot: bool| match on_the_bus {
+            true if hot => shared.lock().inject(11.0, FaultKind::Hot { servo: 2, celsius: 66.0 }),
+            true => {}
+            false => {
+                let mut joint = headless.app.world_mut().get_mut::<SimJoint>(arm.joints[2]).unwrap();
+                joint.servo.as_mut().unwrap().temperature_c = if hot { 66.0 } else { 40.0 };
+            }
+        };
+        let limits = |headless: &mut Headless| {
+            let world = headless.app.world_mut();
+            world.query::<&ArmLimits>().single(world).unwrap().clone()
+        };
+        let angles = play(headless, &vec![up.clone(); 120]).1;
+        assert!(close(&angles[119], &up) || angles[119].iter().zip(&up).all(|(a, b)| (a - b).abs() < 0.1));
+        set_hot(headless, true);
+        let mut seen = None;
+        let mut fastest = 0.0f64;
+        let mut last = angles[119].clone();
+        for _ in 0..300 {
+            let now = play(headless, std::slice::from_ref(&up)).1.remove(0);
+            let limits = limits(headless);
+            if limits.is_released() {
+                break;
+            }
+            fastest = now.iter().zip(&last).map(|(now, last)| (now - last).abs() * 30.0).fold(fastest, f64::max);
+            last = now;
+            seen = seen.or(limits.trouble);
+        }
+        assert!(matches!(seen, Some(Trouble::Hot { joint: 2, .. })), "{seen:?}");
+        assert!(limits(headless).is_released(), "bus: {on_the_bus}");
+        assert!(fastest < 1.2, "bus: {on_the_bus}, {fastest} rad/s");
+        play(headless, &vec![up.clone(); 30]);
+        let rest: Vec<f64> = arm.config.rest_deg.iter().map(|degrees| degrees.to_radians()).collect();
+        let lies = play(headless, std::slice::from_ref(&up)).1.remove(0);
+        assert!(lies.iter().zip(&rest).all(|(at, rest)| (at - rest).abs() < 0.25), "bus: {on_the_bus}, {lies:?}");
+        if on_the_bus {
+            assert!(shared.lock().servos().iter().all(|servo| servo.get(Register::TORQUE_ENABLE) == 0));
+            // Until the fault is over.
+            play(headless, &vec![up.clone(); 180]);
+        }
+        set_hot(headless, false);
+        headless.app.world_mut().resource_mut::<EmergencyStop>().on = true;
+        play(headless, &vec![up.clone(); 2]);
+        headless.app.world_mut().resource_mut::<EmergencyStop>().on = false;
+        let stands = play(headless, &vec![up.clone(); 300]).1.remove(299);
+        assert!(stands.iter().zip(&up).all(|(at, up)| (at - up).abs() < 0.1), "bus: {on_the_bus}, {stands:?}");
+        assert_eq!(limits(headless).trouble, None);
+    }
+    let audit = shared.lock().audit.clone();
+    assert_eq!((audit.goals_outside_limits, audit.torque_on_jumps), (0, 0), "{audit:?}");
 }
 
 /// A leader is waved about, its hand through the table's place now and then. The simulated follower keeps its own hand above

@@ -380,7 +380,34 @@ mod arms {
         }
 
         fn tell(&mut self, line: &str) {
-            self.0.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+            self.press(&format!("{line}\n"));
+        }
+
+        fn press(&mut self, keys: &str) {
+            self.0.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
+        }
+
+        /// What it says on stderr, line by line.
+        fn words(&mut self) -> Words {
+            Words(BufReader::new(self.0.stderr.take().unwrap()).lines())
+        }
+    }
+
+    struct Words(std::io::Lines<BufReader<std::process::ChildStderr>>);
+
+    impl Words {
+        /// The next line with these words in it.
+        fn wait_for(&mut self, words: &str) -> String {
+            let found = self.0.by_ref().map(Result::unwrap).find(|line| line.contains(words));
+            found.unwrap_or_else(|| panic!("it ended without \"{words}\""))
+        }
+
+        /// Goals and torques of an emulated arm that was told to look.
+        fn look(&mut self, arm: &mut Running) -> (Vec<String>, bool) {
+            arm.tell("look");
+            let lines: Vec<String> = (1..=6).map(|id| self.wait_for(&format!("servo {id}:"))).collect();
+            let goal = |line: &String| line.split("goal ").nth(1).unwrap().split(',').next().unwrap().to_owned();
+            (lines.iter().map(goal).collect(), lines.iter().all(|line| line.contains("torque on")))
         }
     }
 
@@ -519,6 +546,49 @@ mod arms {
         assert!(table.starts_with("time_s,shoulder_pan_deg,") && table.lines().count() > 50, "{table}");
         let last: Vec<f64> = table.lines().last().unwrap().split(',').map(|value| value.parse().unwrap()).collect();
         assert!((1.0..60.0).contains(&last[0]) && (last[1] - 20.0).abs() < 1.0, "{last:?}");
+    }
+
+    #[test]
+    fn one_key_stops_the_arm_while_a_terminal_records_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut arm = Running::arm(folder, &["--link", "arm"]);
+        let mut seen = arm.words();
+        let line = "record --realtime --task move_t --arm-port arm --arm-id virtual --episodes 1 --out set --cameras none";
+        let mut record = Running::start(folder, &line.split(' ').collect::<Vec<&str>>());
+        let mut said = record.words();
+        let stands = seen.look(&mut arm).0;
+        // Enter begins the episode; the expert moves the arm.
+        let moves = |record: &mut Running, arm: &mut Running, seen: &mut Words, from: &[String]| {
+            for _ in 0..300 {
+                std::thread::sleep(Duration::from_millis(100));
+                assert!(record.0.try_wait().unwrap().is_none());
+                let (goals, on) = seen.look(arm);
+                if on && goals != from {
+                    return;
+                }
+            }
+            panic!("it never moved");
+        };
+        record.press("\n");
+        moves(&mut record, &mut arm, &mut seen, &stands);
+        record.press("\t");
+        said.wait_for("STOPPED");
+        std::thread::sleep(Duration::from_millis(500));
+        let (stopped, on) = seen.look(&mut arm);
+        std::thread::sleep(Duration::from_secs(1));
+        assert_eq!((seen.look(&mut arm), on), ((stopped.clone(), true), true), "it stands, under torque");
+        record.press("g");
+        said.wait_for("going on");
+        moves(&mut record, &mut arm, &mut seen, &stopped);
+        record.press("q");
+        said.wait_for("parking the arm");
+        // On its way to rest it can be stopped, too.
+        record.press("\t");
+        said.wait_for("torque on; g lets it park");
+        record.press("g");
+        assert!(record.0.wait().unwrap().success());
+        assert!(!seen.look(&mut arm).1, "its torque is off");
     }
 
     #[test]

@@ -67,13 +67,18 @@ impl Floor {
         self.points.iter().map(height).fold(f64::INFINITY, f64::min)
     }
 
+    /// Lowest height the hand may have that is at `from_rad` now, m: that of the table, or its own if it is lower.
+    pub fn bound_m(&self, from_rad: &[f64]) -> f64 {
+        self.lowest_m.min(self.height_m(from_rad))
+    }
+
     /// Where joints that stand at `from_rad` may go that shall go to `to_rad`: `None` if all the way, else as far as each can
     /// without taking the hand further below the table than it may be, or than it is already.
     pub fn hold_back(&self, from_rad: &[f64], to_rad: &[f64]) -> Option<Vec<f64>> {
         if self.points.is_empty() || from_rad.len() != to_rad.len() || self.height_m(to_rad) >= self.lowest_m {
             return None;
         }
-        let bound = self.lowest_m.min(self.height_m(from_rad));
+        let bound = self.bound_m(from_rad);
         if self.height_m(to_rad) >= bound {
             return None;
         }

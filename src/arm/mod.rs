@@ -8,6 +8,7 @@ mod floor;
 mod kinematics;
 mod mesh;
 mod model;
+mod park;
 mod urdf;
 
 pub use check::{CheckReport, check};
@@ -15,6 +16,7 @@ pub use floor::{FLOOR_TOLERANCE_M, Floor};
 pub use kinematics::{IkSettings, IkSolution, IkTarget, Tool};
 pub use mesh::{MeshError, TriMesh};
 pub use model::{ArmModel, Inertial, Joint, JointKind, Link, Shape, ShapeKind, Visual};
+pub use park::ParkWay;
 pub use urdf::{UrdfError, load_urdf};
 
 pub use glamx::{DMat3, DPose3, DQuat, DVec3};

@@ -18,7 +18,7 @@ use crate::bus::state::{ArmState, Mode, Reason};
 use crate::config::ArmConfig;
 use crate::control::{Control, ControlRate, ControlSystems, EmergencyStop};
 use crate::episode::EpisodeRequests;
-use crate::robot::{Arm, ArmJoint, JointCommand, JointState, JointTarget};
+use crate::robot::{Arm, ArmJoint, ArmLimits, JointCommand, JointState, JointTarget};
 use bevy::ecs::system::RunSystemOnce;
 use bevy::prelude::*;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +35,8 @@ pub struct ServoArm {
     link: Arc<dyn ArmLink>,
     enabled: bool,
     stopped: bool,
+    /// Whether it was told to let go because something is the matter.
+    released: bool,
 }
 
 impl std::fmt::Debug for ServoArm {
@@ -86,6 +88,8 @@ pub trait ArmLink: Send + Sync {
     fn emergency_stop(&self);
     /// Slowly to the rest pose, then limp.
     fn park(&self);
+    /// The same, and the driver ends.
+    fn shut_down(&self);
     /// Whether time passes by itself.
     fn is_real_time(&self) -> bool;
     /// Lets `dt_s` pass where it does not pass by itself.
@@ -108,6 +112,9 @@ impl ArmLink for BusDriver {
     }
     fn park(&self) {
         let _ = BusDriver::park(self);
+    }
+    fn shut_down(&self) {
+        BusDriver::request_stop(self);
     }
     fn is_real_time(&self) -> bool {
         true
@@ -157,6 +164,9 @@ impl ArmLink for SteppedLink {
     fn park(&self) {
         self.lock().engine.park(Reason::Requested);
     }
+    fn shut_down(&self) {
+        self.lock().engine.shut_down();
+    }
     fn is_real_time(&self) -> bool {
         false
     }
@@ -180,7 +190,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 impl ServoArm {
     /// An arm behind an open link.
     pub fn new(link: Arc<dyn ArmLink>) -> Self {
-        Self { link, enabled: false, stopped: false }
+        Self { link, enabled: false, stopped: false, released: false }
     }
 
     /// Connects to the follower on `port`, calibrated as `id`. Its torque stays as it is until the first tick; Ctrl-C and the
@@ -227,6 +237,11 @@ impl ServoArm {
             return Err(wrong(problem, "`etude doctor` says more"));
         }
         Ok(Self::new(Arc::new(driver)))
+    }
+
+    /// What leads to it.
+    pub fn link(&self) -> &Arc<dyn ArmLink> {
+        &self.link
     }
 
     /// Torque on where the arm stands; it follows targets from then on. Ends a park and an emergency stop.
@@ -295,6 +310,8 @@ fn read_joints(
             position_rad: reading.position_rad,
             velocity_rad_s: reading.velocity_rad_s,
             torque_nm: reading.load_fraction * full_torque_nm,
+            current_a: reading.current_a,
+            temperature_c: reading.temperature_c,
         };
         if !follows {
             command.position_rad = reading.goal_rad;
@@ -318,8 +335,17 @@ fn read_joints(
 fn send_targets(
     mut arm: ResMut<ServoArm>,
     stop: Res<EmergencyStop>,
+    arms: Query<&ArmLimits>,
     joints: Query<(&ArmJoint, &JointTarget), With<ServoJoint>>,
 ) {
+    let released = joints.iter().next().is_some_and(|(joint, _)| arms.get(joint.arm).is_ok_and(ArmLimits::is_released));
+    if arm.released != released {
+        arm.released = released;
+        if released { arm.link.park() } else { arm.link.enable() }
+    }
+    if released {
+        return;
+    }
     if arm.stopped != stop.on {
         arm.stopped = stop.on;
         if stop.on { arm.link.emergency_stop() } else { arm.link.enable() }

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serialport::SerialPort;
 
+use crate::arm::ParkWay;
+
 use super::calibration_file::ArmCalibration;
 use super::clock::Clock;
 use super::error::BusError;
@@ -18,7 +20,7 @@ use super::packet::StatusBits;
 use super::port::ServoPort;
 use super::registers::{PRESENT_ADDRESS, PRESENT_LEN, Register};
 use super::settings::DriverSettings;
-use super::state::{ArmState, JointReading, Mode, Notice, NoticeKind, Reason};
+use super::state::Reason;
 
 /// Opens the port, again after each loss.
 pub type Opener = Box<dyn FnMut() -> Result<Box<dyn SerialPort>, BusError> + Send>;
@@ -26,18 +28,20 @@ pub type Opener = Box<dyn FnMut() -> Result<Box<dyn SerialPort>, BusError> + Sen
 /// Older readings are not acted upon, s.
 pub(super) const STALE_S: f64 = 0.1;
 /// After this many missed cycles in a row a joint is asked only now and then, so that waiting for it does not slow the others.
-const SILENT_AFTER: u32 = 8;
+pub(super) const SILENT_AFTER: u32 = 8;
 /// How often a silent joint is asked, s.
 const ASK_SILENT_EVERY_S: f64 = 0.15;
 /// Consecutive readings over a limit that count.
-const CONFIRMED: u32 = 3;
+pub(super) const CONFIRMED: u32 = 3;
 /// Close enough to the park pose, rad; a sagging arm at P = 16 stays some 0.07 away.
 const PARKED_RAD: f64 = 0.12;
+/// Time for coming to rest beyond that of the way itself, s.
+const PARK_REST_S: f64 = 3.0;
 /// How long a shutdown waits for a connection that is gone, s.
 const SHUTDOWN_WAIT_S: f64 = 3.0;
 
 /// What the arm is meant to do.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Intent {
     /// Nothing was asked for yet: an arm found holding goes on holding.
     AsFound,
@@ -45,13 +49,14 @@ pub(super) enum Intent {
     Follow,
     Park {
         since_s: f64,
+        way: ParkWay,
     },
     Stop,
 }
 
 impl Intent {
     /// Whether the torque should be on; `None`: as it is.
-    pub fn torque(self) -> Option<bool> {
+    pub fn torque(&self) -> Option<bool> {
         match self {
             Intent::AsFound => None,
             Intent::Limp => Some(false),
@@ -68,21 +73,24 @@ pub struct Engine {
     pub(super) port: Option<ServoPort>,
     pub(super) joints: Vec<Joint>,
     pub(super) intent: Intent,
-    reason: Option<Reason>,
+    pub(super) reason: Option<Reason>,
     wanted_rad: Option<Vec<f64>>,
     goal_at_s: f64,
+    /// Longest the present park may take before the torque goes off all the same, s.
+    park_limit_s: f64,
     cycle_at_s: f64,
+    cycle_dt_s: f64,
     goals_at_s: f64,
     pub(super) cycle: u64,
     next_open_s: f64,
     lost_since_s: f64,
-    lost_reason: String,
+    pub(super) lost_reason: String,
     paused_since_s: Option<f64>,
     shutdown_since_s: Option<f64>,
-    reconnects: u64,
-    noise_bytes: u64,
-    at_table: bool,
-    finished: bool,
+    pub(super) reconnects: u64,
+    pub(super) noise_bytes: u64,
+    pub(super) at_table: bool,
+    pub(super) finished: bool,
 }
 
 impl Engine {
@@ -108,7 +116,6 @@ impl Engine {
         let now_s = clock.now().as_secs_f64();
         let intent = if settings.powered { Intent::AsFound } else { Intent::Limp };
         Ok(Engine {
-            settings,
             clock,
             opener,
             port: None,
@@ -117,7 +124,10 @@ impl Engine {
             reason: None,
             wanted_rad: None,
             goal_at_s: now_s,
+            park_limit_s: settings.park_timeout_s,
+            settings,
             cycle_at_s: now_s,
+            cycle_dt_s: 0.0,
             goals_at_s: now_s,
             cycle: 0,
             next_open_s: now_s,
@@ -143,7 +153,15 @@ impl Engine {
 
     /// Turn the torque on where the arm stands and follow goals from then on. Ends a park and an emergency stop.
     pub fn enable(&mut self) {
-        if !self.settings.powered || self.shutdown_since_s.is_some() {
+        if !self.settings.powered {
+            return;
+        }
+        if self.shutdown_since_s.is_some() {
+            // A person stopped the last park, and lets it go on.
+            if self.intent == Intent::Stop {
+                self.shutdown_since_s = Some(self.now_s());
+                self.park(Reason::Shutdown);
+            }
             return;
         }
         if self.intent != Intent::Follow {
@@ -176,10 +194,18 @@ impl Engine {
     pub fn park(&mut self, reason: Reason) {
         let holds = self.joints.iter().any(|joint| joint.torque == Some(true));
         if matches!(self.intent, Intent::Follow | Intent::Stop) || (self.intent == Intent::AsFound && holds) {
-            self.intent = Intent::Park { since_s: self.now_s() };
+            let from: Vec<f64> = self.joints.iter().map(|joint| joint.guard.goal_rad()).collect();
+            let to: Vec<f64> = self.joints.iter().map(|joint| joint.settings.park_rad).collect();
+            let way = ParkWay::new(self.settings.floor.as_ref(), &from, &to);
+            let needs_s = way.length_rad() / self.settings.slow_velocity_rad_s + PARK_REST_S;
+            self.park_limit_s = self.settings.park_timeout_s.max(needs_s);
+            self.intent = Intent::Park { since_s: self.now_s(), way };
             self.joints.iter_mut().for_each(|joint| joint.guard.approach());
         } else if self.intent == Intent::AsFound {
             self.intent = Intent::Limp;
+        } else if self.reason.is_some() && self.shutdown_since_s.is_none() {
+            // It has let go already, and why is known.
+            return;
         }
         self.reason = Some(reason);
     }
@@ -190,9 +216,9 @@ impl Engine {
         self.reason = Some(Reason::Requested);
     }
 
-    /// Stand still where the arm is, until [`enable`](Self::enable).
+    /// Stand still where the arm is, until [`enable`](Self::enable); in the park of a shutdown, too.
     pub fn emergency_stop(&mut self) {
-        if !matches!(self.intent, Intent::Follow | Intent::Park { .. }) || self.shutdown_since_s.is_some() {
+        if !matches!(self.intent, Intent::Follow | Intent::Park { .. }) {
             return;
         }
         self.intent = Intent::Stop;
@@ -215,19 +241,55 @@ impl Engine {
         self.finished
     }
 
-    /// Do one cycle.
+    /// Do one cycle: [`read`](Self::read), [`send`](Self::send), [`tend`](Self::tend). Whoever has news in between, such as a
+    /// goal that came while the joints were read, calls the three one by one.
     pub fn cycle(&mut self) {
+        self.read();
+        self.send();
+        self.tend();
+    }
+
+    /// Connect if need be, and read every joint.
+    pub fn read(&mut self) {
         self.cycle += 1;
         let now_s = self.now_s();
-        let dt_s = (now_s - self.cycle_at_s).clamp(0.0, 2.0 / self.settings.rate_hz);
+        self.cycle_dt_s = (now_s - self.cycle_at_s).clamp(0.0, 2.0 / self.settings.rate_hz);
         self.cycle_at_s = now_s;
         if self.port.is_none() {
             self.connect(now_s);
         }
-        if let Err(error) = self.talk(dt_s) {
-            self.lose(&error);
+        if self.port.is_some() {
+            let read = self.read_joints();
+            self.lose_if(read);
+        }
+    }
+
+    /// Look after the joints as they were read, and send every goal.
+    pub fn send(&mut self) {
+        if self.port.is_none() {
+            return;
+        }
+        let now_s = self.now_s();
+        self.look_after(now_s, self.cycle_dt_s);
+        self.choose_goals(now_s);
+        let sent = self.send_goals();
+        self.lose_if(sent);
+    }
+
+    /// Bring the next joint that needs it to the state it should be in, and mind the time: watchdog, end of a park.
+    pub fn tend(&mut self) {
+        if self.port.is_some() {
+            let tended = self.bring_up(self.now_s());
+            self.lose_if(tended);
         }
         self.watch(self.now_s());
+    }
+
+    /// An error means that the port is gone.
+    fn lose_if(&mut self, done: Result<(), BusError>) {
+        if let Err(error) = done {
+            self.lose(&error);
+        }
     }
 
     fn connect(&mut self, now_s: f64) {
@@ -259,19 +321,6 @@ impl Engine {
         self.lost_reason = error.to_string();
         self.lost_since_s = self.now_s();
         self.next_open_s = self.lost_since_s;
-    }
-
-    /// Everything that uses the port; an error means that it is gone.
-    fn talk(&mut self, dt_s: f64) -> Result<(), BusError> {
-        if self.port.is_none() {
-            return Ok(());
-        }
-        self.read_joints()?;
-        let now_s = self.now_s();
-        self.look_after(now_s, dt_s);
-        self.choose_goals(now_s);
-        self.send_goals()?;
-        self.bring_up(now_s)
     }
 
     fn read_joints(&mut self) -> Result<(), BusError> {
@@ -369,9 +418,8 @@ impl Engine {
     pub fn send_between(&mut self) {
         let now_s = self.now_s();
         self.choose_goals(now_s);
-        if let Err(error) = self.send_goals() {
-            self.lose(&error);
-        }
+        let sent = self.send_goals();
+        self.lose_if(sent);
     }
 
     fn choose_goals(&mut self, now_s: f64) {
@@ -392,6 +440,17 @@ impl Engine {
         }
         let slow = self.settings.slow_velocity_rad_s;
         let before: Vec<f64> = self.joints.iter().map(|joint| joint.guard.goal_rad()).collect();
+        let parking = match &self.intent {
+            // A joint without torque is nobody to wait for.
+            Intent::Park { way, .. } => {
+                let goals = self.joints.iter().zip(way.end_rad());
+                let at = |(joint, end): (&Joint, &f64)| {
+                    if joint.torque == Some(true) { joint.guard.goal_rad() } else { *end }
+                };
+                way.next(&goals.map(at).collect::<Vec<f64>>())
+            }
+            _ => Vec::new(),
+        };
         for (index, joint) in self.joints.iter_mut().enumerate() {
             if joint.torque != Some(true) {
                 // Wherever it is carried, it will be held there when its torque comes on.
@@ -408,7 +467,7 @@ impl Engine {
                     let goal = self.wanted_rad.as_ref().and_then(|goal| goal.get(index)).copied();
                     (goal, joint.settings.max_velocity_rad_s)
                 }
-                Intent::Park { .. } => (Some(joint.settings.park_rad), slow),
+                Intent::Park { .. } => (parking.get(index).copied(), slow),
                 Intent::AsFound | Intent::Stop | Intent::Limp => (None, slow),
             };
             joint.guard.next(wanted, cap, slow, &joint.reading, &joint.settings, dt_s);
@@ -419,8 +478,9 @@ impl Engine {
     /// Goals that would take the hand through the table go as far as they can from `before`.
     fn stay_above_the_table(&mut self, before_rad: &[f64]) {
         self.at_table = false;
-        let moves = matches!(self.intent, Intent::Follow | Intent::Park { .. });
-        let Some(floor) = self.settings.floor.as_ref().filter(|_| moves) else { return };
+        // A park has looked at its way before it set out.
+        let follows = self.intent == Intent::Follow;
+        let Some(floor) = self.settings.floor.as_ref().filter(|_| follows) else { return };
         let goals: Vec<f64> = self.joints.iter().map(|joint| joint.guard.goal_rad()).collect();
         let Some(held) = floor.hold_back(before_rad, &goals) else { return };
         self.at_table = true;
@@ -432,7 +492,7 @@ impl Engine {
     }
 
     /// Whether goals are not followed for now: none come, or the whole arm is not at hand.
-    fn is_paused(&self, now_s: f64) -> bool {
+    pub(super) fn is_paused(&self, now_s: f64) -> bool {
         now_s - self.goal_at_s > self.settings.hold_after_s
             || self.joints.iter().any(|joint| joint.age_s(now_s) > STALE_S || joint.torque != Some(true))
     }
@@ -455,14 +515,14 @@ impl Engine {
         if self.intent == Intent::Follow && now_s - self.goal_at_s > self.settings.park_after_s {
             self.park(Reason::Watchdog);
         }
-        if let Intent::Park { since_s } = self.intent {
+        if let Intent::Park { since_s, .. } = self.intent {
             let there = self.joints.iter().all(|joint| {
                 let arrived = (joint.guard.goal_rad() - joint.settings.park_rad).abs() < 1e-3
                     && (joint.reading.position_rad - joint.settings.park_rad).abs() < PARKED_RAD
                     && joint.reading.velocity_rad_s.abs() < 0.1;
                 joint.torque == Some(false) || (arrived && joint.age_s(now_s) < STALE_S)
             });
-            if there || now_s - since_s > self.settings.park_timeout_s {
+            if there || now_s - since_s > self.park_limit_s {
                 self.intent = Intent::Limp;
             }
         }
@@ -476,73 +536,9 @@ impl Engine {
             let waited = now_s - self.lost_since_s.max(since_s) > SHUTDOWN_WAIT_S;
             let never_there = self.joints.iter().all(|joint| joint.read_at_s.is_none());
             let hopeless = self.port.is_none() && (waited || never_there);
-            self.finished = limp || hopeless || now_s - since_s > self.settings.park_timeout_s + SHUTDOWN_WAIT_S;
-        }
-    }
-
-    fn mode(&self, now_s: f64) -> Mode {
-        if self.port.is_none() {
-            return Mode::Disconnected;
-        }
-        match self.intent {
-            Intent::AsFound if self.joints.iter().any(|joint| joint.torque == Some(true)) => Mode::Holding,
-            Intent::AsFound | Intent::Limp => Mode::Limp,
-            Intent::Stop => Mode::Stopped,
-            Intent::Park { .. } => Mode::Parking,
-            Intent::Follow if self.joints.iter().any(|joint| joint.torque != Some(true)) => Mode::Enabling,
-            Intent::Follow if self.is_paused(now_s) => Mode::Holding,
-            Intent::Follow => Mode::Following,
-        }
-    }
-
-    /// The newest state.
-    pub fn state(&self) -> ArmState {
-        let now_s = self.now_s();
-        let mut notices = Vec::new();
-        if self.port.is_none() {
-            notices.push(Notice { joint: None, kind: NoticeKind::Disconnected { reason: self.lost_reason.clone() } });
-        }
-        if self.at_table {
-            notices.push(Notice { joint: None, kind: NoticeKind::AtTable });
-        }
-        for (index, joint) in self.joints.iter().enumerate() {
-            let mut note = |kind| notices.push(Notice { joint: Some(index), kind });
-            if self.port.is_some() && joint.missed_in_row >= SILENT_AFTER {
-                note(NoticeKind::Silent);
-            }
-            if let Some(kind) = &joint.obstacle {
-                note(kind.clone());
-            }
-            if joint.hot_in_row >= CONFIRMED {
-                note(NoticeKind::Hot { celsius: joint.reading.temperature_c });
-            }
-            if !joint.reading.status.is_ok() {
-                note(NoticeKind::Status { bits: joint.reading.status });
-            }
-            if joint.guard.is_stalled() {
-                note(NoticeKind::Stalled);
-            }
-        }
-        let joints = self.joints.iter().map(|joint| {
-            let torque_on = joint.torque == Some(true);
-            JointReading {
-                age_s: joint.age_s(now_s),
-                torque_on,
-                goal_rad: if torque_on { joint.guard.goal_rad() } else { joint.reading.position_rad },
-                stalled: joint.guard.is_stalled(),
-                ..joint.reading
-            }
-        });
-        ArmState {
-            time_s: now_s,
-            cycle: self.cycle,
-            mode: self.mode(now_s),
-            reason: self.reason,
-            joints: joints.collect(),
-            notices,
-            reconnects: self.reconnects,
-            noise_bytes: self.noise_bytes,
-            finished: self.finished,
+            // A person who stopped the park decides when it goes on.
+            let overdue = self.intent != Intent::Stop && now_s - since_s > self.park_limit_s + SHUTDOWN_WAIT_S;
+            self.finished = limp || hopeless || overdue;
         }
     }
 }

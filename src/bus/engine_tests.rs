@@ -204,6 +204,61 @@ fn a_shutdown_parks_and_finishes() {
 }
 
 #[test]
+fn a_shutdown_can_be_stopped_on_its_way_and_goes_on_when_it_may() {
+    let mut rig = Rig::enabled();
+    rig.run(2.0, Some(&GOAL));
+    rig.engine.shut_down();
+    rig.run(0.5, None);
+    rig.engine.emergency_stop();
+    rig.run(0.5, None);
+    let stopped = rig.positions();
+    let state = rig.run(30.0, None);
+    assert_eq!((state.mode, rig.engine.is_finished(), rig.torques()), (Mode::Stopped, false, vec![true; 6]));
+    assert!(close(&rig.positions(), &stopped, 1e-3), "it stands for as long as the person wants");
+    rig.engine.enable();
+    rig.run(6.0, None);
+    assert!(rig.engine.is_finished());
+    assert_eq!(rig.torques(), [false; 6]);
+    let park: Vec<f64> = DriverSettings::default().joints.iter().map(|joint| joint.park_rad).collect();
+    assert!(close(&rig.positions(), &park, 0.1), "{:?}", rig.positions());
+}
+
+/// A driver that minds the table, of an arm that stands at `from`.
+fn above_table(from: &[f64]) -> Rig {
+    let home = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let model = Arc::new(crate::arm::load_urdf(&home.join("urdf/so100.urdf")).unwrap());
+    let settings = DriverSettings { floor: Some(crate::arm::Floor::new(&model)), ..DriverSettings::default() };
+    let zeros: Vec<_> = settings.joints.iter().map(|joint| joint.zero).collect();
+    let mut bus = VirtualBus::calibrated(&calibration(), &zeros);
+    bus.place(from);
+    Rig::with(bus, settings)
+}
+
+/// A wrongly calibrated arm: by its model its hand is deep in the table, which in truth it is not.
+#[test]
+fn an_arm_whose_model_is_inside_the_table_parks_all_the_same() {
+    for from in [[0.0, 0.9, 0.6, 0.3, 0.0, 0.5], [0.6, 0.2, 1.0, 1.3, 0.5, 0.2], [0.0, 1.2, -0.8, -0.6, 0.0, 1.0]] {
+        let mut rig = above_table(&from);
+        let floor = rig.engine.settings.floor.clone().unwrap();
+        assert!(floor.height_m(&from) < -0.05, "{}", floor.height_m(&from));
+        rig.run(0.2, None);
+        rig.engine.enable();
+        rig.run(0.5, Some(&from));
+        rig.engine.shut_down();
+        let start = rig.bus.now();
+        while !rig.engine.is_finished() {
+            rig.cycle();
+        }
+        let took_s = (rig.bus.now() - start).as_secs_f64();
+        let park: Vec<f64> = DriverSettings::default().joints.iter().map(|joint| joint.park_rad).collect();
+        assert!(close(&rig.positions(), &park, 0.1), "{from:?}: {:?} after {took_s} s", rig.positions());
+        assert!(took_s < 20.0, "{took_s}");
+        assert_eq!(rig.torques(), [false; 6]);
+        rig.assert_clean();
+    }
+}
+
+#[test]
 fn an_arm_found_holding_is_not_dropped() {
     let mut rig = Rig::enabled();
     rig.run(2.0, Some(&GOAL));

@@ -2,13 +2,10 @@
 
 use super::settings::JointSettings;
 use super::state::JointReading;
+use crate::config::{OVERCURRENT_AFTER_S, STALL_AFTER_S};
 
 /// Slower than this counts as standing still, rad/s.
 const STANDSTILL_RAD_S: f64 = 0.06;
-/// How long a joint pushes at standstill before it yields, s.
-const STALL_AFTER_S: f64 = 0.5;
-/// How long the current may exceed its limit, s.
-const CURRENT_AFTER_S: f64 = 0.2;
 /// A joint that moved this far from where it stalled is free again, rad.
 const FREE_AFTER_RAD: f64 = 0.05;
 /// Closer than this to what is wanted, an approach is over, rad.
@@ -77,7 +74,7 @@ impl JointGuard {
         self.overcurrent_s = if overcurrent { self.overcurrent_s + dt_s } else { 0.0 };
         let lead = self.goal_rad - position;
         match self.stall {
-            None if self.pushing_s >= STALL_AFTER_S || self.overcurrent_s >= CURRENT_AFTER_S => {
+            None if self.pushing_s >= STALL_AFTER_S || self.overcurrent_s >= OVERCURRENT_AFTER_S => {
                 self.stall = Some(Stall { at_rad: position, towards: lead.signum() });
             }
             Some(stall) if (position - stall.at_rad) * stall.towards > FREE_AFTER_RAD => self.stall = None,

@@ -39,6 +39,7 @@ pub mod path;
 pub mod port;
 pub mod realtime;
 pub mod registers;
+mod report;
 pub mod settings;
 pub mod setup;
 pub mod state;

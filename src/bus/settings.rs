@@ -126,7 +126,7 @@ impl Default for DriverSettings {
 
 impl DriverSettings {
     /// The settings of an arm with the geometry of `model` that is set up as `config` says: limits, table, gain of the
-    /// position loop, the gripper's torque, speed where it is below the driver's own. Joints of other names keep the
+    /// position loop, the gripper's torque, what joints may do to themselves, speed where it is below the driver's own. Joints of other names keep the
     /// defaults.
     pub fn of_arm(model: &Arc<ArmModel>, config: &ArmConfig) -> Self {
         let mut settings = Self { floor: config.hand_above_table.then(|| Floor::new(model)), ..Self::default() };
@@ -139,8 +139,16 @@ impl DriverSettings {
             joint.park_rad = joint.park_rad.clamp(found.lower, found.upper);
             joint.max_velocity_rad_s = joint.max_velocity_rad_s.min(config.max_velocity_rad_s);
             joint.gains[0] = config.p_gain;
+            let safety = &config.safety;
+            joint.max_lead_rad = safety.max_lead_rad;
+            joint.stall_lead_rad = joint.stall_lead_rad.min(safety.max_lead_rad);
+            joint.max_temperature_c = safety.max_temperature_c;
             if joint.name == "gripper" {
                 joint.torque_limit = config.gripper_torque_fraction;
+                joint.max_current_a = safety.gripper_max_current_a;
+            } else {
+                joint.stall_load = safety.stall_load;
+                joint.max_current_a = safety.max_current_a;
             }
         }
         settings

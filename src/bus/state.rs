@@ -96,6 +96,24 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Why, in words; `names` are the joint names.
+    pub fn describe(&self, names: &[&str]) -> String {
+        let name = |joint: &usize| names.get(*joint).copied().unwrap_or("a joint").to_owned();
+        match self {
+            Self::Requested => "as asked".to_owned(),
+            Self::Shutdown => "the program ends".to_owned(),
+            Self::Watchdog => "no goals came".to_owned(),
+            Self::EmergencyStop => "emergency stop".to_owned(),
+            Self::Hot { joint } => format!("{} is too hot; let it cool and take load off it", name(joint)),
+            Self::Overload { joint } => {
+                format!("the overload protection of {} keeps tripping; see what it pushes against", name(joint))
+            }
+            Self::Sensor { joint } => format!("the angle sensor of {} fails; etude doctor says more", name(joint)),
+        }
+    }
+}
+
 /// Something the user should know while it lasts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {

@@ -1,10 +1,9 @@
 //! `etude doctor`: every joint's health in words.
 
-use super::arm::ArmArgs;
+use super::arm::{ArmArgs, model_settings};
 use super::{CliError, say};
 use crate::bus::discover;
 use crate::bus::doctor::{JointReport, Severity, examine};
-use crate::bus::settings::DriverSettings;
 use clap::Args;
 use serde_json::json;
 
@@ -24,7 +23,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
     let mut port = discover::open_patient(&args.arm.port)?;
     // Every lost answer counts here.
     port.retries = 1;
-    let reports = examine(&mut port, &DriverSettings::default(), calibration.as_ref())?;
+    let reports = examine(&mut port, &model_settings()?, calibration.as_ref())?;
     for report in &reports {
         say(if args.json { to_json(report).to_string() } else { report.to_string() })?;
     }

@@ -2,7 +2,7 @@
 
 use super::arm::{notices, open_arm, tell, watched};
 use super::teleoperate::{Show, wait_for};
-use super::terminal_keys::{Key, STOP_HELP, TerminalKeys, stops};
+use super::terminal::{self, ArmKeys, Key, STOP_HELP, Terminal};
 use super::{CliError, say};
 use crate::bus::calibration_file::ArmCalibration;
 use crate::bus::driver::BusDriver;
@@ -32,7 +32,8 @@ enum Wish {
 
 struct Guide<'a> {
     driver: &'a BusDriver,
-    keys: TerminalKeys,
+    terminal: Terminal,
+    keys: ArmKeys,
     show: Show,
     cycle: u64,
 }
@@ -51,7 +52,8 @@ pub(super) fn guide(
     let driver = BusDriver::start(port, None, settings, calibration)?;
     driver.stop_on_signals()?;
     wait_for(&driver, "arm")?;
-    let mut guide = Guide { driver: &driver, keys: TerminalKeys::listen(), show: Show::default(), cycle: 0 };
+    let terminal = Terminal::open()?;
+    let mut guide = Guide { driver: &driver, terminal, keys: ArmKeys::default(), show: Show::default(), cycle: 0 };
     let mut held = None;
     let ended = loop {
         let Some(known) = &path else {
@@ -70,17 +72,18 @@ pub(super) fn guide(
             known.seconds()
         ));
         match guide.wait(held.as_deref(), true) {
-            Wish::End => break Ok(()),
-            Wish::Record => path = None,
-            Wish::GoOn => match guide.replay(known) {
+            Err(error) => break Err(error),
+            Ok(Wish::End) => break Ok(()),
+            Ok(Wish::Record) => path = None,
+            Ok(Wish::GoOn) => match guide.replay(known) {
                 Ok(Some(last)) => held = Some(last),
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             },
         }
     };
-    drop(guide);
-    tell("parking the arm");
+    let Guide { mut terminal, mut keys, .. } = guide;
+    terminal::park(&driver, &mut terminal, &mut keys);
     driver.stop();
     ended
 }
@@ -101,44 +104,45 @@ impl Guide<'_> {
     }
 
     /// Waits for a key, while the arm stands at `held_rad` if it stands.
-    fn wait(&mut self, held_rad: Option<&[f64]>, may_record: bool) -> Wish {
+    fn wait(&mut self, held_rad: Option<&[f64]>, may_record: bool) -> Result<Wish, CliError> {
         loop {
             let state = self.read();
             if self.driver.is_finished() {
-                return Wish::End;
+                return Ok(Wish::End);
             }
             // Goals that come keep the driver from parking the arm while a person thinks.
             if let Some(held_rad) = held_rad
                 && self.driver.set_goal(held_rad).is_err()
             {
-                return Wish::End;
+                return Ok(Wish::End);
             }
             self.show(&state, "standing", "");
-            let wish = match self.keys.now() {
+            let key = self.terminal.key();
+            let wish = match key {
                 Key::Char('\n') => Wish::GoOn,
                 Key::Char('r') if may_record => Wish::Record,
                 Key::Char('q') | Key::Ended => Wish::End,
-                Key::Char(key) if stops(key) => {
-                    self.driver.emergency_stop();
+                Key::Char(key) => {
+                    self.obey(key, state.mode == Mode::Stopped)?;
                     continue;
                 }
-                _ => continue,
+                Key::Waiting => continue,
             };
             clear_line();
-            return wish;
+            return Ok(wish);
         }
     }
 
     /// Lets the person move the arm; the path, or nothing if the person ends.
     fn record(&mut self, file: &Path) -> Result<Option<ArmPath>, CliError> {
         tell("1. Hold the arm: Enter switches its torque off (q ends).");
-        if self.wait(None, false) == Wish::End {
+        if self.wait(None, false)? == Wish::End {
             return Ok(None);
         }
         self.driver.release()?;
         loop {
             tell("2. Bring it to where the path begins; Enter starts recording.");
-            if self.wait(None, false) == Wish::End {
+            if self.wait(None, false)? == Wish::End {
                 return Ok(None);
             }
             tell("3. Recording. Enter ends it.");
@@ -166,6 +170,16 @@ impl Guide<'_> {
         }
     }
 
+    /// Stops the arm, or lets it go on, if that is what a key means.
+    fn obey(&mut self, key: char, stopped: bool) -> Result<(), CliError> {
+        match self.keys.wish(key, stopped) {
+            Some(terminal::Wish::Stop) => self.driver.emergency_stop(),
+            Some(terminal::Wish::GoOn) => self.driver.enable()?,
+            Some(terminal::Wish::End) | None => {}
+        }
+        Ok(())
+    }
+
     fn follow_hand(&mut self) -> ArmPath {
         let mut path = ArmPath::default();
         while !self.driver.is_finished() && !path.is_full() {
@@ -174,7 +188,7 @@ impl Guide<'_> {
                 path.push(state.time_s, &state.positions_rad());
             }
             self.show(&state, "recording", &format!("{:.1} s", path.seconds()));
-            if matches!(self.keys.now(), Key::Char('\n' | 'q') | Key::Ended) {
+            if matches!(self.terminal.key(), Key::Char('\n' | 'q') | Key::Ended) {
                 break;
             }
         }
@@ -193,11 +207,11 @@ impl Guide<'_> {
             let state = self.read();
             let dt_s = last.elapsed().as_secs_f64().min(0.05);
             last = Instant::now();
-            match self.keys.now() {
-                Key::Char(key) if stops(key) => self.driver.emergency_stop(),
-                Key::Char('g' | '\n') if state.mode == Mode::Stopped => self.driver.enable()?,
+            match self.terminal.key() {
+                Key::Char('\n') if state.mode == Mode::Stopped => self.driver.enable()?,
                 Key::Char('q') => return Ok(None),
-                _ => {}
+                Key::Char(key) => self.obey(key, state.mode == Mode::Stopped)?,
+                Key::Waiting | Key::Ended => {}
             }
             if self.driver.is_finished() {
                 return Ok(None);

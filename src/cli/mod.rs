@@ -31,13 +31,13 @@ mod redraw;
 mod replay;
 mod rollout;
 mod run;
+mod run_file;
 mod serve_env;
 mod setup_motors;
 #[cfg(unix)]
 mod teleoperate;
-#[cfg(unix)]
+#[cfg_attr(not(unix), path = "terminal_none.rs")]
 mod terminal;
-mod terminal_keys;
 mod train;
 mod urdf;
 #[cfg(unix)]
@@ -146,6 +146,9 @@ struct SetUpArgs {
 /// What to simulate.
 #[derive(Args, Clone, Debug)]
 struct WorldArgs {
+    /// Take the options below from a file: a name in configs/run/ or a .ron file; those given here count before it.
+    #[arg(long, value_name = "NAME")]
+    run_file: Option<PathBuf>,
     /// Task: a scene in scenes/ (move_t, move_t_anywhere, pick_place, sort_by_word, stack, free_play) or a .ron file;
     /// run, practise, screenshot, generate, evaluate and rollout also know push_t_2d, the published planar Push-T.
     #[arg(long, default_value = "move_t", value_name = "NAME")]
@@ -357,7 +360,7 @@ pub enum CliError {
 /// # Errors
 /// [`CliError`], to be shown as it is.
 pub fn main() -> Result<(), CliError> {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(run_file::expand(std::env::args_os().collect())?);
     match cli.verb.unwrap_or_else(|| Verb::Practise(practise::PractiseArgs::default())) {
         Verb::Practise(args) => practise::practise(&args, cli.verbose),
         Verb::Run(args) => {

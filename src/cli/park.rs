@@ -1,6 +1,8 @@
 //! `etude park`: slowly to the rest pose, then limp.
 
 use super::arm::{ArmArgs, model_settings, notices, open_arm};
+#[cfg(unix)]
+use super::terminal::{self, ArmKeys, Terminal};
 use super::{CliError, say};
 use crate::bus::driver::BusDriver;
 use crate::bus::state::Mode;
@@ -40,6 +42,11 @@ pub(super) fn park(args: &ParkArgs) -> Result<(), CliError> {
             let why = if why.is_empty() { "its torque does not come on".into() } else { why.join("; ") };
             return Err(CliError::Usage(format!("{}: {why}; `etude doctor` says more", args.arm.port)));
         }
+    }
+    #[cfg(unix)]
+    {
+        let mut terminal = Terminal::open()?;
+        terminal::park(&driver, &mut terminal, &mut ArmKeys::default());
     }
     let last = driver.stop();
     let far = last.joints.iter().zip(&park_rad).any(|(joint, park)| (joint.position_rad - park).abs() > 0.2);

@@ -226,7 +226,7 @@ pub(super) fn record(args: &RecordArgs, verbose: u8) -> Result<(), CliError> {
     let run_options = args.world.options(operator)?;
     let mut headless = Headless::new(&run_options)?;
     if args.world.is_real() {
-        super::terminal_keys::add_stop_keys(&mut headless.app);
+        super::terminal::add_stop_keys(&mut headless.app)?;
     }
     check_looks(args, &headless)?;
     let scene = headless.scene();
@@ -385,6 +385,7 @@ impl Session<'_> {
             eprintln!("etude: camera {name}: {stale} ticks had no fresh picture, lost {losses} times");
         }
         self.headless.app.world_mut().remove_resource::<Recorder>();
+        super::terminal::end(self.headless);
         let after = dataset::open(&self.args.out)?;
         let summary = Summary {
             dataset: self.args.out.display().to_string(),

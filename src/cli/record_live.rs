@@ -2,12 +2,15 @@
 
 use super::arm::tell;
 use super::record::{RecordArgs, cameras};
+use super::terminal::{self, ArmKeys, Terminal};
 use super::{CliError, dataset, say};
 use crate::app::{Loaded, RunOptions};
+use crate::backend::servo::ServoArm;
 use crate::bus::calibration_file::ArmCalibration;
 use crate::bus::driver::BusDriver;
 use crate::bus::follow::{LeaderMap, gripper_range_rad};
 use crate::bus::settings::DriverSettings;
+use crate::control::{EmergencyStop, StopKey};
 use crate::dataset::check::Severity;
 use crate::dataset::{Dataset, Saved};
 use crate::headless::Headless;
@@ -166,17 +169,33 @@ impl Live<'_> {
     fn in_terminal(&self) -> Result<(), CliError> {
         let mut headless = Headless::from_loaded(&self.loaded, &self.run);
         self.install(headless.app.world_mut())?;
-        let mut terminal = super::terminal::Terminal::open()?;
+        let mut terminal = Terminal::open()?;
+        let mut arm_keys = ArmKeys::default();
         if terminal.is_person() {
-            tell(&keys::help());
+            tell(&format!("{}  {} STOPS THE ARM AT ONCE, g lets it go on", keys::help(), StopKey::LABEL));
         }
+        let mut told = Vec::new();
         headless.keep_real_time();
         let mut last = Instant::now();
         loop {
             let world = headless.app.world_mut();
-            for action in keys::read(&terminal.typed()) {
+            let typed = terminal.typed();
+            for byte in &typed {
+                let mut stop = world.resource_mut::<EmergencyStop>();
+                if let Some(wish) = arm_keys.only_stop(*byte, stop.on) {
+                    terminal.clear();
+                    terminal::obey(wish, &mut stop);
+                }
+            }
+            for action in keys::read(&typed) {
                 desk::act(world, action);
             }
+            let notices = terminal::notices_of(world);
+            for notice in notices.iter().filter(|notice| !told.contains(*notice)) {
+                terminal.clear();
+                tell(notice);
+            }
+            told = notices;
             if terminal.is_interrupted() || headless.arm_has_ended() {
                 desk::act(headless.app.world_mut(), Action::Stop);
             }
@@ -185,8 +204,10 @@ impl Live<'_> {
             desk::run(world, now.duration_since(last).as_secs_f64());
             last = now;
             self.tell(world, &mut terminal)?;
+            let stopped = if world.resource::<EmergencyStop>().on { "ARM STOPPED (g goes on)  " } else { "" };
             let desk = world.resource::<Desk>();
-            terminal.show(&desk.status().line(terminal.width().saturating_sub(1)));
+            let line = desk.status().line(terminal.width().saturating_sub(1 + stopped.len()));
+            terminal.show(&format!("{stopped}{line}"));
             if matches!(desk.session.phase(), Phase::Complete | Phase::Stopped(_)) {
                 break;
             }
@@ -200,6 +221,9 @@ impl Live<'_> {
         desk::finish(world);
         self.tell(world, &mut terminal)?;
         let stopped = world.resource::<Desk>().session.phase();
+        if let Some(arm) = world.get_resource::<ServoArm>().cloned() {
+            terminal::park(arm.link().as_ref(), &mut terminal, &mut arm_keys);
+        }
         drop(terminal);
         drop(headless);
         self.summary()?;
@@ -213,7 +237,7 @@ impl Live<'_> {
         }
     }
 
-    fn tell(&self, world: &mut World, terminal: &mut super::terminal::Terminal) -> Result<(), CliError> {
+    fn tell(&self, world: &mut World, terminal: &mut Terminal) -> Result<(), CliError> {
         while let Some(news) = world.resource_mut::<Desk>().next_news() {
             terminal.clear();
             match news {

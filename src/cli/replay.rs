@@ -44,7 +44,7 @@ pub(super) struct ReplayArgs {
     /// Physics settings: a name in configs/physics/ or a .ron file. Without it the recorded ones.
     #[arg(long, value_name = "NAME")]
     physics: Option<String>,
-    /// Send them to the real arm on this serial port. It glides to the first pose; Esc, Space or Ctrl-C stops and parks it.
+    /// Send them to the real arm on this serial port. It glides to the first pose; Tab stops it, Ctrl-C parks it.
     #[arg(long, value_name = "PORT")]
     arm_port: Option<String>,
     /// Name of the real arm's calibration, if it is not known from this computer.
@@ -106,7 +106,7 @@ pub(super) fn replay(args: &ReplayArgs, verbose: u8) -> Result<(), CliError> {
     let report = if options.backend == Backend::Sim {
         play(&mut headless, &recording, args.seed, || false)?
     } else {
-        on_the_arm(&mut headless, &recording, args.seed)?
+        on_the_arm(headless, &recording, args.seed)?
     };
     if args.json {
         let line =
@@ -117,18 +117,13 @@ pub(super) fn replay(args: &ReplayArgs, verbose: u8) -> Result<(), CliError> {
     say(describe(args.episode, &scene, is_real, &report, units.as_ref().map_or(&[], |units| units.names())))
 }
 
-/// Replays on a real arm, with a key that stops it.
-#[cfg(unix)]
-fn on_the_arm(headless: &mut Headless, recording: &Recording, seed: Option<u64>) -> Result<ReplayReport, CliError> {
-    let mut terminal = super::terminal::Terminal::open()?;
-    eprintln!("The arm glides to the first pose, then replays. Esc, Space or Ctrl-C stops and parks it.");
-    let stops = || terminal.is_interrupted() || terminal.typed().iter().any(|byte| b"\x1b qQ\r\n".contains(byte));
-    Ok(play(headless, recording, seed, stops)?)
-}
-
-#[cfg(not(unix))]
-fn on_the_arm(headless: &mut Headless, recording: &Recording, seed: Option<u64>) -> Result<ReplayReport, CliError> {
-    Ok(play(headless, recording, seed, || false)?)
+/// Replays on a real arm, with the keys that stop it.
+fn on_the_arm(mut headless: Headless, recording: &Recording, seed: Option<u64>) -> Result<ReplayReport, CliError> {
+    super::arm::tell("The arm glides to the first pose, then replays.");
+    super::terminal::add_stop_keys(&mut headless.app)?;
+    let report = play(&mut headless, recording, seed, || false)?;
+    super::terminal::end(headless);
+    Ok(report)
 }
 
 /// Replays in the window.

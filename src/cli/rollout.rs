@@ -70,7 +70,8 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
         headless.app.insert_resource(recorder);
     }
     if args.world.is_real() {
-        super::arm::tell("the policy moves the real arm now; Ctrl-C parks it");
+        super::arm::tell("the policy moves the real arm now");
+        super::terminal::add_stop_keys(&mut headless.app)?;
     }
     for seed in (0..args.episodes).map(|count| args.seed.wrapping_add(count)) {
         headless.start(seed)?;
@@ -107,6 +108,7 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
             }
         }
     }
+    super::terminal::end(headless);
     Ok(())
 }
 

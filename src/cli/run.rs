@@ -65,7 +65,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
     }
     if args.world.is_real() {
         super::arm::tell("the real arm moves now, as in the simulation");
-        super::terminal_keys::add_stop_keys(&mut headless.app);
+        super::terminal::add_stop_keys(&mut headless.app)?;
     }
     let bar = if args.json { indicatif::ProgressBar::hidden() } else { progress_bar(args.episodes, "episodes") };
     let started = Instant::now();
@@ -87,6 +87,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), CliError> {
         }
     }
     bar.finish_and_clear();
+    super::terminal::end(headless);
     let elapsed_s = started.elapsed().as_secs_f64();
     let count = reports.len() as u64;
     let successes = reports.iter().filter(|report| report.success).count() as u64;

@@ -1,11 +1,12 @@
 //! `etude teleoperate`: a follower does what a leader does, or what it was shown by hand.
 
 use super::arm::{ArmArgs, load_calibration, model_settings, notices, open_arm, tell, watched};
-use super::terminal_keys::{Key, STOP_HELP, TerminalKeys, stops};
+use super::terminal::{self, ArmKeys, Key, STOP_HELP, Terminal, Wish};
 use super::{CliError, guide, say};
 use crate::bus::calibration_file::{ArmCalibration, Role};
 use crate::bus::driver::BusDriver;
 use crate::bus::follow::{Glide, LeaderMap, gripper_range_rad};
+use crate::bus::registers::JOINT_NAMES;
 use crate::bus::realtime::{self, Priority, REAL_TIME_REMEDY};
 use crate::bus::settings::DriverSettings;
 use crate::bus::state::{ArmState, Mode, Pace};
@@ -109,9 +110,12 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
     tell(&format!(
         "The follower glides to the leader's pose, then follows it. {STOP_HELP}; q or Ctrl-C parks it and ends."
     ));
-    let pace = follow(args, &leader, &follower, &map)?;
+    let mut terminal = Terminal::open()?;
+    let mut keys = ArmKeys::default();
+    let pace = follow(args, &leader, &follower, &map, (&mut terminal, &mut keys))?;
     let priority = follower.priority();
-    tell("parking the follower");
+    terminal::park(&follower, &mut terminal, &mut keys);
+    drop(terminal);
     follower.stop();
     drop(simulated);
     let latency = &pace.goal;
@@ -164,7 +168,13 @@ pub(super) fn wait_for(driver: &BusDriver, which: &str) -> Result<(), CliError> 
 }
 
 /// Follows until Ctrl-C or time is up; how the follower's driver kept time while it followed directly.
-fn follow(args: &TeleoperateArgs, leader: &BusDriver, follower: &BusDriver, map: &LeaderMap) -> Result<Pace, CliError> {
+fn follow(
+    args: &TeleoperateArgs,
+    leader: &BusDriver,
+    follower: &BusDriver,
+    map: &LeaderMap,
+    (terminal, keys): (&mut Terminal, &mut ArmKeys),
+) -> Result<Pace, CliError> {
     follower.enable()?;
     let start = Instant::now();
     let mut glide = Glide::from(follower.state().positions_rad());
@@ -173,15 +183,28 @@ fn follow(args: &TeleoperateArgs, leader: &BusDriver, follower: &BusDriver, map:
     realtime::be_punctual(realtime::DRIVER_PRIORITY);
     let (mut cycle, mut last) = (0, Instant::now());
     let mut show = Show::default();
-    let keys = TerminalKeys::listen();
+    let mut told = None;
     while !follower.is_finished() && args.seconds.is_none_or(|seconds| start.elapsed().as_secs_f64() < seconds) {
         let followed = follower.state();
-        match keys.now() {
-            Key::Char(key) if stops(key) => follower.emergency_stop(),
-            Key::Char('g') if followed.mode == Mode::Stopped => follower.enable()?,
-            Key::Char('q') => break,
-            _ => {}
+        if let Key::Char(key) = terminal.key() {
+            match keys.wish(key, followed.mode == Mode::Stopped) {
+                Some(Wish::Stop) => follower.emergency_stop(),
+                Some(Wish::GoOn) => follower.enable()?,
+                Some(Wish::End) => break,
+                None if key == 'g' && followed.mode == Mode::Limp => follower.enable()?,
+                None => {}
+            }
         }
+        let let_go = followed.reason.filter(|_| followed.mode == Mode::Limp);
+        if let_go != told
+            && let Some(why) = &let_go
+        {
+            show.tell(vec![format!(
+                "the follower has parked and let go: {}. Then g lets it follow again",
+                why.describe(&JOINT_NAMES)
+            )]);
+        }
+        told = let_go;
         show.state(&followed, &leader.state(), &follower.pace(), glide.has_arrived());
         let Some(led) = leader.wait_newer(cycle, Duration::from_millis(100)) else { continue };
         cycle = led.cycle;

@@ -1,7 +1,7 @@
 //! `etude virtual-arm`: an emulated arm on a serial port of its own, until Ctrl-C.
 
 use super::arm::{Answer, Answers, calibration_file, interruption, tell};
-use super::terminal_keys::may_read_stdin;
+use super::terminal::may_read_stdin;
 use super::{CliError, say};
 use crate::app::{Loaded, RunOptions};
 use crate::backend::sim::{PropPoses, SimPlant};

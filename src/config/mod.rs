@@ -5,15 +5,20 @@ mod arm;
 mod camera;
 mod physics;
 mod randomise;
+mod run;
 mod scene;
 
-pub use arm::{ArmConfig, ServoProfile};
+pub use arm::{
+    AMBIENT_C, ArmConfig, OVERCURRENT_AFTER_S, STALL_AFTER_S, SafetyConfig, ServoProfile, catalogue_stall_current_a,
+    usual_cooling_s, usual_heating_c_s,
+};
 pub use camera::{CameraConfig, CameraMount, LensConfig, SensorConfig};
 pub use physics::PhysicsConfig;
 pub use randomise::{
     BacklashRange, CameraRange, ColourRange, DistractorRange, FrictionRange, Group, LatencyRange, LensRange,
     LightRange, MassRange, Randomise, SensorRange, ServoRange, StartRange, TableRange, TextureRange, ZeroRange,
 };
+pub use run::{RunBackend, RunFile};
 pub use scene::{
     Area, ArmColours, ArmStart, BackdropColours, Colour, LightConfig, Mark, MarkShape, Pose2, Prop, PropShape, Scene,
     Spawn, SurfacePattern, Table, TaskConfig, TeeSize,

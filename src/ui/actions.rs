@@ -5,7 +5,7 @@ use super::ghost::GhostChoice;
 use super::keys::{BINDINGS, Group, Use};
 use crate::app::load_scene;
 use crate::config;
-use crate::control::{Control, EmergencyStop};
+use crate::control::{Control, EmergencyStop, StopKey};
 use crate::episode::{Episode, EpisodePhase, EpisodeRequests};
 use crate::operator::Operator;
 use crate::recording::desk::Desk;
@@ -14,6 +14,7 @@ use crate::task::expert::has_job;
 use crate::world::ActiveScene;
 use bevy::prelude::*;
 use bevy_egui::input::EguiWantsInput;
+use std::time::Instant;
 
 /// Speed of slow motion.
 pub const SLOW: f32 = 0.25;
@@ -120,6 +121,7 @@ impl Session {
 /// Adds actions.
 pub fn plugin(app: &mut App) {
     app.add_message::<Action>();
+    app.init_resource::<StopKey>();
     app.add_systems(PreUpdate, read_keys.after(bevy_egui::EguiPreUpdateSet::BeginPass));
     app.add_systems(Update, (carry_out, keep_time, age_notice).chain().in_set(super::UiSystems::Act));
 }
@@ -189,7 +191,11 @@ fn carry_out(world: &mut World) {
             Action::Panels => world.resource_mut::<Session>().panels ^= true,
             Action::Cameras => world.resource_mut::<Session>().cameras ^= true,
             Action::Help => world.resource_mut::<Session>().help ^= true,
-            Action::EmergencyStop => world.resource_mut::<EmergencyStop>().on ^= true,
+            Action::EmergencyStop => {
+                let stopped = world.resource::<EmergencyStop>().on;
+                let stands = world.resource_mut::<StopKey>().press(stopped, Instant::now());
+                world.resource_mut::<EmergencyStop>().on = stands;
+            }
             Action::Screenshot => {
                 world.trigger(super::screenshot::TakePicture);
             }

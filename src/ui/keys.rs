@@ -2,6 +2,7 @@
 
 use super::actions::Action;
 use super::camera_rig::View;
+use crate::control::StopKey;
 use bevy::prelude::KeyCode;
 
 /// What a key does.
@@ -104,7 +105,7 @@ pub const BINDINGS: &[Binding] = &[
     hold(KeyCode::KeyO, "O", Motion::Jaws(1.0), Group::Hand, "close, open the jaws"),
     hold(KeyCode::ShiftLeft, "Shift", Motion::Fine, Group::Hand, "slow and fine"),
     hold(KeyCode::ShiftRight, "Shift", Motion::Fine, Group::Hand, "slow and fine"),
-    act(KeyCode::Tab, "Tab", Action::EmergencyStop, Group::Hand, "stop the arm at once, go on"),
+    act(KeyCode::Tab, StopKey::LABEL, Action::EmergencyStop, Group::Hand, "stop the arm at once, go on"),
     hold(KeyCode::Digit1, "1", Motion::Joint(0), Group::Joints, "turn one joint"),
     hold(KeyCode::Digit2, "2", Motion::Joint(1), Group::Joints, "turn one joint"),
     hold(KeyCode::Digit3, "3", Motion::Joint(2), Group::Joints, "turn one joint"),

@@ -16,7 +16,7 @@ use super::{ReadJoints, SendTargets};
 use crate::config::PhysicsConfig;
 use crate::control::{Control, ControlRate, ControlSystems, Look};
 use crate::episode::Episode;
-use crate::robot::{Arm, ArmJoint, JointState, JointTarget, WorldPose};
+use crate::robot::{Arm, ArmJoint, ArmLimits, JointState, JointTarget, WorldPose};
 use crate::world::PropState;
 use bevy::prelude::*;
 use thiserror::Error;
@@ -91,10 +91,12 @@ fn read_joints(mut joints: Query<(&SimJoint, &mut JointState), With<ArmJoint>>) 
     }
 }
 
-fn send_targets(mut joints: Query<(&mut SimJoint, &JointTarget), With<ArmJoint>>) {
-    for (mut joint, target) in &mut joints {
+fn send_targets(arms: Query<&ArmLimits>, mut joints: Query<(&mut SimJoint, &JointTarget, &ArmJoint)>) {
+    for (mut joint, target, place) in &mut joints {
         let zero_rad = joint.zero_rad;
+        let released = arms.get(place.arm).is_ok_and(ArmLimits::is_released);
         if let Some(servo) = &mut joint.servo {
+            servo.has_torque = !released;
             servo.command(target.position_rad - zero_rad);
         }
     }
@@ -102,6 +104,7 @@ fn send_targets(mut joints: Query<(&mut SimJoint, &JointTarget), With<ArmJoint>>
 
 fn step(
     settings: Res<SimSettings>,
+    rate: Res<ControlRate>,
     mut physics: Query<Physics>,
     arms: Query<&Arm>,
     mut joints: Query<&mut SimJoint>,
@@ -128,6 +131,9 @@ fn step(
         for (entity, (angle, velocity)) in arm.joints.iter().zip(physics.joint_motion(index)) {
             if let Ok(mut joint) = joints.get_mut(*entity) {
                 (joint.angle_rad, joint.velocity_rad_s) = (angle, velocity);
+                if let Some(servo) = &mut joint.servo {
+                    servo.warm(angle, velocity, rate.tick_s());
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! The simulated arm as the mechanics behind emulated servos: a client of the virtual arm drives the simulation.
 
+use super::servo::LIMP_NM_RAD;
 use crate::bus::virtual_bus::plant::{ServoDrive, ServoMotion, ServoPlant};
 use crate::rig::Rig;
 use bevy_rapier3d::rapier::math::Pose;
@@ -21,8 +22,6 @@ pub type PropPoses = Arc<Mutex<Vec<Pose>>>;
 /// Stiffness and strength of a hand that holds a joint, Nm/rad and Nm: it carries the arm, and yields to the table.
 const HAND_NM_RAD: f32 = 30.0;
 const HAND_NM: f32 = 3.0;
-/// Stiffness of a joint without torque, Nm/rad: nothing, but not zero, by which a limit is divided.
-const LIMP_NM_RAD: f32 = 1e-6;
 
 impl SimPlant {
     /// Where the rig's objects are after each step.

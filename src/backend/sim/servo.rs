@@ -5,9 +5,13 @@
 //! step. Damping and rotor inertia are implicit in the multibody, dry friction is a weak velocity motor. Rapier's own
 //! position motor would clamp stiffness and damping together and is far off the measured step responses.
 
-use crate::config::{ArmConfig, ServoProfile};
+use crate::config::{AMBIENT_C, ArmConfig, ServoProfile};
 use crate::robot::JointState;
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Stiffness of a joint without torque, Nm/rad: nothing, but not zero, by which a limit would be divided.
+pub(super) const LIMP_NM_RAD: f32 = 1e-6;
 
 /// One simulated servo.
 #[derive(Clone, Debug)]
@@ -24,6 +28,12 @@ pub struct Servo {
     pub armature_kg_m2: f32,
     /// Play of the gears, rad, total.
     pub backlash_rad: f32,
+    /// Whether it has torque; without, the joint is limp.
+    pub has_torque: bool,
+    /// Temperature of its motor, degrees Celsius.
+    pub temperature_c: f64,
+    /// What it is made of.
+    profile: Arc<ServoProfile>,
     /// Angle of one encoder tick, rad; 0 for an ideal encoder.
     pub tick_rad: f64,
     /// Goal the position loop works on now, rad.
@@ -34,7 +44,7 @@ pub struct Servo {
 
 impl Servo {
     /// A servo of this profile standing at `start_rad`, with commands delayed by `delay_ticks`.
-    pub fn new(profile: &ServoProfile, arm: &ArmConfig, gripper: bool, delay_ticks: usize, start_rad: f64) -> Self {
+    pub fn new(profile: &Arc<ServoProfile>, arm: &ArmConfig, gripper: bool, delay_ticks: usize, start_rad: f64) -> Self {
         let share = if gripper { arm.gripper_torque_fraction } else { 1.0 };
         let goal_rad = start_rad as f32;
         Self {
@@ -44,6 +54,9 @@ impl Servo {
             friction_nm: profile.friction_nm as f32,
             armature_kg_m2: profile.armature_kg_m2 as f32,
             backlash_rad: arm.backlash_deg.to_radians() as f32,
+            has_torque: true,
+            temperature_c: AMBIENT_C,
+            profile: profile.clone(),
             tick_rad: std::f64::consts::TAU / f64::from(profile.ticks_per_turn),
             goal_rad,
             on_the_way: VecDeque::from(vec![goal_rad; delay_ticks]),
@@ -60,6 +73,9 @@ impl Servo {
 
     /// Stiffness and rest angle of the joint's spring while it stands at `angle_rad`.
     pub fn spring(&self, angle_rad: f32) -> (f32, f32) {
+        if !self.has_torque {
+            return (LIMP_NM_RAD, angle_rad);
+        }
         let reach = self.torque_limit_nm / self.stiffness_nm_rad;
         let error = (self.felt_error(angle_rad)).clamp(-reach, reach);
         (self.stiffness_nm_rad, angle_rad + error)
@@ -67,6 +83,9 @@ impl Servo {
 
     /// Torque the servo gives, Nm: what its load register would tell.
     pub fn torque_nm(&self, angle_rad: f32, velocity_rad_s: f32) -> f32 {
+        if !self.has_torque {
+            return 0.0;
+        }
         let spring =
             (self.stiffness_nm_rad * self.felt_error(angle_rad)).clamp(-self.torque_limit_nm, self.torque_limit_nm);
         spring - self.damping_nm_s_rad * velocity_rad_s
@@ -75,11 +94,20 @@ impl Servo {
     /// What the servo reports of a joint at `angle_rad` that moves at `velocity_rad_s`, where it reports `zero_rad` more than
     /// the true angle.
     pub fn report(&self, angle_rad: f32, velocity_rad_s: f32, zero_rad: f64) -> JointState {
+        let torque_nm = f64::from(self.torque_nm(angle_rad, velocity_rad_s));
         JointState {
             position_rad: self.quantise(f64::from(angle_rad) + zero_rad),
             velocity_rad_s: f64::from(velocity_rad_s),
-            torque_nm: f64::from(self.torque_nm(angle_rad, velocity_rad_s)),
+            torque_nm,
+            current_a: self.profile.current_a(torque_nm),
+            temperature_c: self.temperature_c,
         }
+    }
+
+    /// Lets the motor warm, or cool, for `dt_s` in which the joint was at `angle_rad` and moved at `velocity_rad_s`.
+    pub fn warm(&mut self, angle_rad: f32, velocity_rad_s: f32, dt_s: f64) {
+        let torque_nm = f64::from(self.torque_nm(angle_rad, velocity_rad_s));
+        self.temperature_c = self.profile.warmed_c(self.temperature_c, torque_nm, dt_s);
     }
 
     /// Angle as the encoder reports it, rad.
@@ -104,7 +132,7 @@ mod tests {
         let profile: ServoProfile = config::load_named("configs/servo", "sts3215_12v").unwrap();
         let mut arm: ArmConfig = config::load_named("configs/arm", "so100").unwrap();
         change(&mut arm);
-        Servo::new(&profile, &arm, false, delay_ticks, 0.0)
+        Servo::new(&Arc::new(profile), &arm, false, delay_ticks, 0.0)
     }
 
     #[test]
@@ -135,6 +163,23 @@ mod tests {
         servo.command(0.0);
         assert_eq!(servo.torque_nm(0.4f32.to_radians(), 0.0), 0.0);
         assert!(servo.torque_nm(0.6f32.to_radians(), 0.0) < 0.0);
+    }
+
+    #[test]
+    fn a_motor_at_stall_is_at_its_limit_within_two_minutes_and_cools_when_it_lets_go() {
+        let mut servo = servo(|_| {}, 0);
+        servo.command(1.0);
+        assert!((servo.report(0.0, 0.0, 0.0).current_a - 2.7).abs() < 1e-6);
+        let mut seconds = 0;
+        while servo.temperature_c < 70.0 {
+            servo.warm(0.0, 0.0, 1.0);
+            seconds += 1;
+        }
+        assert!((90..150).contains(&seconds), "{seconds} s");
+        servo.has_torque = false;
+        assert_eq!((servo.torque_nm(0.0, 0.0), servo.spring(0.3)), (0.0, (LIMP_NM_RAD, 0.3)));
+        (0..600).for_each(|_| servo.warm(0.0, 0.0, 1.0));
+        assert!((25.0..30.0).contains(&servo.temperature_c), "{}", servo.temperature_c);
     }
 
     #[test]

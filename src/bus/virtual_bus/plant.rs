@@ -1,5 +1,7 @@
 //! What moves when an emulated servo drives: a small built-in model, or the simulated arm put behind the bus.
 
+use crate::config::{AMBIENT_C, catalogue_stall_current_a, usual_cooling_s, usual_heating_c_s};
+
 /// What a servo asks of its motor for the next step. Angles are joint angles of the arm model.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ServoDrive {
@@ -34,7 +36,7 @@ pub struct ServoMotion {
 
 impl Default for ServoMotion {
     fn default() -> Self {
-        ServoMotion { position_rad: 0.0, velocity_rad_s: 0.0, load: 0.0, current_a: 0.0, temperature_c: 25.0 }
+        ServoMotion { position_rad: 0.0, velocity_rad_s: 0.0, load: 0.0, current_a: 0.0, temperature_c: AMBIENT_C }
     }
 }
 
@@ -42,8 +44,9 @@ impl ServoMotion {
     /// Takes in the drive of the last `dt_s`: load, current, and the heat of the windings.
     pub fn feel(&mut self, load: f64, dt_s: f64) {
         self.load = load;
-        self.current_a = load.abs() * STALL_A;
-        self.temperature_c += dt_s * (HEATING_C_S * load * load - COOLING_PER_S * (self.temperature_c - AMBIENT_C));
+        self.current_a = load.abs() * catalogue_stall_current_a();
+        let cooling = (self.temperature_c - AMBIENT_C) / usual_cooling_s();
+        self.temperature_c += dt_s * (usual_heating_c_s() * load * load - cooling);
     }
 }
 
@@ -85,7 +88,7 @@ impl Default for SimpleJoint {
 }
 
 /// Independent second-order joints with the 12 V STS3215's identified constants (facts of BAM: 14.5 Nm/rad at P = 16, 0.6 Nm s/rad,
-/// 2.94 Nm, friction 0.114 Nm; 2.7 A at stall).
+/// 2.94 Nm, friction 0.114 Nm).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SimplePlant {
     /// Joints in bus order.
@@ -96,11 +99,6 @@ const STIFFNESS_PER_P_NM_RAD: f64 = 14.5 / 16.0;
 const DAMPING_NM_S_RAD: f64 = 0.60;
 const STALL_NM: f64 = 2.94;
 const FRICTION_NM: f64 = 0.114;
-const STALL_A: f64 = 2.7;
-const AMBIENT_C: f64 = 25.0;
-// A servo held at stall reaches its 70 degree limit within a minute or two, and cools in some minutes.
-const HEATING_C_S: f64 = 0.5;
-const COOLING_PER_S: f64 = 0.005;
 
 impl SimplePlant {
     /// A plant of `count` default joints.

@@ -52,14 +52,16 @@ fn joint(ui: &mut Ui, arm: &Arm, index: usize, state: &JointState, target: &Join
     let load = (state.torque_nm / strength_nm(arm, index)).clamp(-1.0, 1.0);
     let at_limit = !(AT_LIMIT..=1.0 - AT_LIMIT).contains(&here);
     let hint = format!(
-        "{}: {:.1}°, target {:.1}°, limits {:.0}° to {:.0}°, torque {:+.2} Nm ({:.0} % of the servo)",
+        "{}: {:.1}°, target {:.1}°, limits {:.0}° to {:.0}°, torque {:+.2} Nm ({:.0} % of the servo), {:.1} A, {:.0} °C",
         joint.name,
         state.position_rad.to_degrees(),
         target.position_rad.to_degrees(),
         joint.lower.to_degrees(),
         joint.upper.to_degrees(),
         state.torque_nm,
-        100.0 * load.abs()
+        100.0 * load.abs(),
+        state.current_a,
+        state.temperature_c
     );
     let (rect, response) = ui.allocate_exact_size(Vec2::new(ui.available_width(), 29.0), egui::Sense::hover());
     let painter = ui.painter();

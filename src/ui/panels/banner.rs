@@ -39,9 +39,10 @@ pub(super) fn show(
         lines.push((String::new(), notice.clone(), TEXT));
     }
     for (arm, limits) in &arms {
-        let stalled = arm.model.joints.iter().zip(&limits.stalled).filter(|(_, stalled)| **stalled);
-        for (joint, _) in stalled.filter(|_| health.notices.is_empty()) {
-            lines.push((String::new(), format!("{} pushes against something", joint.name.replace('_', " ")), TEXT));
+        // The driver of a real arm says the same of what it notices itself.
+        let own = limits.notices(arm, "then Tab, and Tab again, lets it work again");
+        for notice in own.into_iter().filter(|_| health.notices.is_empty() || limits.trouble.is_some()) {
+            lines.push((String::new(), notice, TEXT));
         }
     }
     if let Some(fault) = &fault.0 {
