@@ -9,7 +9,7 @@ use crate::evaluate::EvaluateError;
 use crate::headless::Headless;
 use crate::operator::Operator;
 use crate::policy;
-use crate::record::{self, CameraWish, Keep};
+use crate::record::{self, CameraWish, Keep, RecordOptions};
 use crate::rollout::{self, PolicyDriver};
 use crate::window::{self, WindowOptions};
 use burn::tensor::Device;
@@ -61,7 +61,10 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
             }
             CamerasInUse::All | CamerasInUse::None => Vec::new(),
         };
-        let recorder = record::open(headless.app.world_mut(), folder, &wishes, Keep::All)?;
+        let mut note = record::note(&run, &[]);
+        note.insert("policy".into(), serde_json::json!(args.policy.display().to_string()));
+        let recording = RecordOptions { keep: Keep::All, note, ..RecordOptions::default() };
+        let recorder = record::open(headless.app.world_mut(), folder, &wishes, recording)?;
         headless.app.insert_resource(recorder);
     }
     if args.world.is_real() {
