@@ -146,7 +146,7 @@ impl Live<'_> {
             measure_s: None,
             verbose,
         };
-        let opened = window::open_extended(&self.loaded, &options, |app: &mut App| {
+        let opened = window::open_with(&self.loaded, &options, |app: &mut App| {
             self.install(app.world_mut())?;
             crate::ui::recording::add(app);
             Ok::<(), CliError>(())
