@@ -162,10 +162,7 @@ impl Spec {
         if self.extras {
             let scalar = |key, dtype| Feature::column(key, dtype, 1, Value::Null);
             let joints = |key| Feature::column(key, "float32", n, json!(self.joints));
-            features.extend([
-                scalar(extra::CAPTURE, "float64"),
-                scalar(extra::LATE, "float32"),
-            ]);
+            features.extend([scalar(extra::CAPTURE, "float64"), scalar(extra::LATE, "float32")]);
             if !self.cameras.is_empty() {
                 let names: Vec<&str> = self.cameras.iter().map(|camera| camera.name.as_str()).collect();
                 features.push(Feature::column(extra::CAMERA_AGE, "float32", names.len(), json!(names)));
