@@ -148,7 +148,9 @@ impl Live<'_> {
         };
         let opened = window::open_with(&self.loaded, &options, |app: &mut App| {
             self.install(app.world_mut())?;
-            crate::ui::recording::add(app);
+            // A reader of what is printed that has gone away is no reason to end the session.
+            let json = self.args.json;
+            crate::ui::recording::add(app, move |news| drop(print(news, json)));
             Ok::<(), CliError>(())
         });
         match opened {
@@ -205,7 +207,7 @@ impl Live<'_> {
         self.summary()?;
         match stopped {
             Phase::Stopped(Why::DiskFull) => Err(CliError::Usage(format!(
-                "{}: the disk is nearly full (--keep-free {} MB); everything recorded is saved",
+                "{}: the disk is nearly full (--keep-free-mb {}); everything recorded is saved",
                 self.args.out.display(),
                 self.args.keep_free_mb
             ))),
@@ -216,11 +218,7 @@ impl Live<'_> {
     fn tell(&self, world: &mut World, terminal: &mut super::terminal::Terminal) -> Result<(), CliError> {
         while let Some(news) = world.resource_mut::<Desk>().next_news() {
             terminal.clear();
-            match news {
-                News::Line(line) => tell(&format!("etude: {line}")),
-                News::Saved(saved) if self.args.json => say(serde_json::to_string(&saved.report).unwrap_or_default())?,
-                News::Saved(saved) => say(describe(&saved))?,
-            }
+            print(news, self.args.json)?;
         }
         Ok(())
     }
@@ -229,6 +227,15 @@ impl Live<'_> {
         // A dataset whose last episode was deleted is empty and whole.
         summary(&self.args.out, self.args.json)
     }
+}
+
+fn print(news: News, json: bool) -> Result<(), CliError> {
+    match news {
+        News::Line(line) => tell(&format!("etude: {line}")),
+        News::Saved(saved) if json => say(serde_json::to_string(&saved.report).unwrap_or_default())?,
+        News::Saved(saved) => say(describe(&saved))?,
+    }
+    Ok(())
 }
 
 fn describe(saved: &Saved) -> String {
