@@ -29,6 +29,8 @@ use thiserror::Error;
 
 /// Memory for pictures that wait for encoding, bytes a camera.
 const WAITING_BYTES: usize = 48 << 20;
+/// Greatest age of a picture that is written, s: a camera that never gave one has none that a column can hold.
+const OLDEST_S: f32 = 1e6;
 /// Seeds from here on are not kept exactly by readers that count in double precision.
 pub const SEEDS_END: u64 = 1 << 53;
 
@@ -143,7 +145,13 @@ pub fn note(options: &RunOptions, tags: &[String]) -> Note {
         note.insert("servo".into(), json!(servo));
     }
     match options.backend {
-        Backend::Sim => note.insert("physics".into(), json!(options.physics)),
+        Backend::Sim => {
+            if options.operator == Operator::Scripted {
+                note.insert("expert".into(), json!(options.expert));
+                note.insert("speed".into(), json!(options.speed.0));
+            }
+            note.insert("physics".into(), json!(options.physics))
+        }
         Backend::Servo { .. } => note.insert("real".into(), json!(true)),
     };
     if !tags.is_empty() {
@@ -446,16 +454,16 @@ fn record(
         action_rad.push(target.position_rad);
         load.push((state.torque_nm / arm.servo.torque_limit_nm) as f32);
     }
-    let image = |name: &String| {
-        let (_, frame) = cameras.iter().find(|(sensor, _)| sensor.config.name == *name)?;
-        let (width, height) = (frame.width as usize, frame.height as usize);
-        Some(Arc::new(Image { width, height, rgb: frame.rgb.clone() }))
+    let frame = |name: &String| Some(cameras.iter().find(|(sensor, _)| sensor.config.name == *name)?.1);
+    let frames: Vec<&CameraFrame> = recorder.cameras.iter().filter_map(frame).collect();
+    let image = |frame: &&CameraFrame| {
+        Arc::new(Image { width: frame.width as usize, height: frame.height as usize, rgb: frame.rgb.clone() })
     };
     let readings = health.as_ref().filter(|_| real.is_some()).map_or(&[][..], |health| &health.state.joints);
     let row = Row {
         state: recorder.units.to_lerobot(&state_rad),
         action: recorder.units.to_lerobot(&action_rad),
-        images: recorder.cameras.iter().filter_map(image).collect(),
+        images: frames.iter().map(image).collect(),
         extra: RowExtra {
             // In simulation its own clock, so that the same seed gives the same row.
             capture_s: match real {
@@ -463,6 +471,7 @@ fn record(
                 None => episode.tick as f64 * rate.tick_s(),
             },
             late_s: pace.map_or(0.0, |pace| pace.late_s as f32),
+            camera_age_s: frames.iter().map(|frame| frame.age_s.min(OLDEST_S)).collect(),
             load,
             current_a: readings.iter().map(|joint| joint.current_a as f32).collect(),
             temperature_c: readings.iter().map(|joint| joint.temperature_c as f32).collect(),
@@ -488,6 +497,7 @@ fn record(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::task::expert::ExpertSpeed;
 
     #[test]
     fn lateness_is_counted_from_when_ticks_were_due() {
@@ -507,8 +517,11 @@ mod tests {
 
     #[test]
     fn what_a_replay_needs_is_noted() {
-        let note = note(&RunOptions { physics: "precise".into(), ..RunOptions::default() }, &["a".to_string()]);
-        let text = serde_json::to_string(&note).unwrap();
+        let person = RunOptions { physics: "precise".into(), operator: Operator::Human, ..RunOptions::default() };
+        let text = serde_json::to_string(&note(&person, &["a".to_string()])).unwrap();
         assert_eq!(text, r#"{"scene":"move_t","arm":"so100","physics":"precise","tags":["a"]}"#);
+        let expert = RunOptions { speed: ExpertSpeed(1.5), ..RunOptions::default() };
+        let note = note(&expert, &[]);
+        assert_eq!((note["expert"].as_str(), note["speed"].as_f64()), (Some("place"), Some(1.5)));
     }
 }

@@ -34,6 +34,7 @@ use bevy::render::settings::{RenderCreation, RenderResources, WgpuSettings};
 use bevy::window::{PresentMode, WindowResolution};
 use bevy::winit::{UpdateMode, WinitSettings};
 use bevy_egui::EguiPlugin;
+use std::convert::Infallible;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -160,28 +161,15 @@ fn camera() -> impl Bundle {
 /// # Errors
 /// [`WindowError`] if there is no display or driver, or if it breaks.
 pub fn open(loaded: &Loaded, options: &WindowOptions) -> Result<Option<FrameRate>, WindowError> {
-    open_with(loaded, options, |_| true)
-}
-
-/// As [`open`]; `set_up` may add to the world first, and keep the window closed.
-///
-/// # Errors
-/// As [`open`].
-pub fn open_with(
-    loaded: &Loaded,
-    options: &WindowOptions,
-    set_up: impl FnOnce(&mut World) -> bool,
-) -> Result<Option<FrameRate>, WindowError> {
-    // The only thing that can go wrong here is that it shall stay closed.
-    let opened = open_extended(loaded, options, |app| if set_up(app.world_mut()) { Ok(()) } else { Err(()) })?;
-    Ok(opened.unwrap_or(None))
+    let Ok(rate) = open_with(loaded, options, |_| Ok::<(), Infallible>(()))?;
+    Ok(rate)
 }
 
 /// As [`open`], with something added to the application before the window opens; if that fails, none does.
 ///
 /// # Errors
 /// [`WindowError`] if there is no display or driver, or if it breaks; inside it what adding gave.
-pub fn open_extended<E>(
+pub fn open_with<E>(
     loaded: &Loaded,
     options: &WindowOptions,
     extend: impl FnOnce(&mut App) -> Result<(), E>,

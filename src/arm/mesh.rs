@@ -63,6 +63,34 @@ impl TriMesh {
         Ok(mesh)
     }
 
+    /// A ball about the origin, of latitude and longitude about z: `segments` around and half as many from pole to pole.
+    pub fn ball(radius_m: f32, segments: u32) -> Self {
+        let rings = segments / 2;
+        let mut mesh = Self::default();
+        for ring in 0..=rings {
+            let (sin_polar, cos_polar) = (std::f64::consts::PI * f64::from(ring) / f64::from(rings)).sin_cos();
+            for k in 0..segments {
+                let (sin, cos) = (std::f64::consts::TAU * f64::from(k) / f64::from(segments)).sin_cos();
+                let unit = [sin_polar * cos, sin_polar * sin, cos_polar];
+                mesh.positions_m.push(unit.map(|value| value as f32 * radius_m));
+            }
+        }
+        for ring in 0..rings {
+            for k in 0..segments {
+                let next = (k + 1) % segments;
+                let (a, b) = (ring * segments + k, ring * segments + next);
+                let (c, d) = (a + segments, b + segments);
+                if ring > 0 {
+                    mesh.triangles.push([a, c, b]);
+                }
+                if ring + 1 < rings {
+                    mesh.triangles.push([b, c, d]);
+                }
+            }
+        }
+        mesh
+    }
+
     /// Flat list of corners, three per triangle, with a normal each: edges sharper than `crease_rad` stay sharp, others are
     /// smoothed over the triangles around the corner, weighed by area.
     pub fn with_normals(&self, crease_rad: f32) -> (Vec<[f32; 3]>, Vec<[f32; 3]>) {

@@ -284,37 +284,17 @@ fn visual_mesh(kind: &ShapeKind) -> Result<RasterMesh, String> {
         }
         ShapeKind::Mesh { path, scale } => {
             let mesh = TriMesh::load(path, *scale).map_err(|error| error.to_string())?;
-            let corners: Vec<Vec3> = mesh.positions_m.iter().map(|p| Vec3::from_array(*p)).collect();
-            RasterMesh::new(&corners, &mesh.triangles, CREASE_RAD).map_err(told)
+            raster_mesh(&mesh, CREASE_RAD).map_err(told)
         }
     }
 }
 
-/// A ball of latitude and longitude.
+/// A ball.
 fn ball(radius: f32) -> Result<RasterMesh, RasterError> {
-    let rings = SEGMENTS / 2;
-    let mut corners = Vec::new();
-    for ring in 0..=rings {
-        let (sin_polar, cos_polar) = (std::f64::consts::PI * f64::from(ring) / f64::from(rings)).sin_cos();
-        for k in 0..SEGMENTS {
-            let (sin, cos) = (std::f64::consts::TAU * f64::from(k) / f64::from(SEGMENTS)).sin_cos();
-            let unit = [sin_polar * cos, sin_polar * sin, cos_polar].map(|value| value as f32);
-            corners.push(Vec3::from_array(unit) * radius);
-        }
-    }
-    let mut triangles = Vec::new();
-    for ring in 0..rings {
-        for k in 0..SEGMENTS {
-            let next = (k + 1) % SEGMENTS;
-            let (a, b) = (ring * SEGMENTS + k, ring * SEGMENTS + next);
-            let (c, d) = (a + SEGMENTS, b + SEGMENTS);
-            if ring > 0 {
-                triangles.push([a, c, b]);
-            }
-            if ring + 1 < rings {
-                triangles.push([b, c, d]);
-            }
-        }
-    }
-    RasterMesh::new(&corners, &triangles, 1.0)
+    raster_mesh(&TriMesh::ball(radius, SEGMENTS), 1.0)
+}
+
+fn raster_mesh(mesh: &TriMesh, crease_rad: f32) -> Result<RasterMesh, RasterError> {
+    let corners: Vec<Vec3> = mesh.positions_m.iter().map(|p| Vec3::from_array(*p)).collect();
+    RasterMesh::new(&corners, &mesh.triangles, crease_rad)
 }

@@ -149,9 +149,11 @@ impl Live<'_> {
             measure_s: None,
             verbose,
         };
-        let opened = window::open_extended(&self.loaded, &options, |app: &mut App| {
+        let opened = window::open_with(&self.loaded, &options, |app: &mut App| {
             self.install(app.world_mut())?;
-            crate::ui::recording::add(app);
+            // A reader of what is printed that has gone away is no reason to end the session.
+            let json = self.args.json;
+            crate::ui::recording::add(app, move |news| drop(print(news, json)));
             Ok::<(), CliError>(())
         });
         match opened {
@@ -229,7 +231,7 @@ impl Live<'_> {
         self.summary()?;
         match stopped {
             Phase::Stopped(Why::DiskFull) => Err(CliError::Usage(format!(
-                "{}: the disk is nearly full (--keep-free {} MB); everything recorded is saved",
+                "{}: the disk is nearly full (--keep-free-mb {}); everything recorded is saved",
                 self.args.out.display(),
                 self.args.keep_free_mb
             ))),
@@ -240,11 +242,7 @@ impl Live<'_> {
     fn tell(&self, world: &mut World, terminal: &mut Terminal) -> Result<(), CliError> {
         while let Some(news) = world.resource_mut::<Desk>().next_news() {
             terminal.clear();
-            match news {
-                News::Line(line) => tell(&format!("etude: {line}")),
-                News::Saved(saved) if self.args.json => say(serde_json::to_string(&saved.report).unwrap_or_default())?,
-                News::Saved(saved) => say(describe(&saved))?,
-            }
+            print(news, self.args.json)?;
         }
         Ok(())
     }
@@ -253,6 +251,15 @@ impl Live<'_> {
         // A dataset whose last episode was deleted is empty and whole.
         summary(&self.args.out, self.args.json)
     }
+}
+
+fn print(news: News, json: bool) -> Result<(), CliError> {
+    match news {
+        News::Line(line) => tell(&format!("etude: {line}")),
+        News::Saved(saved) if json => say(serde_json::to_string(&saved.report).unwrap_or_default())?,
+        News::Saved(saved) => say(describe(&saved))?,
+    }
+    Ok(())
 }
 
 fn describe(saved: &Saved) -> String {

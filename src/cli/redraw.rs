@@ -10,7 +10,7 @@ use crate::dataset::{Dataset, Event};
 use crate::generate::{self, Redraw};
 use crate::headless::Headless;
 use crate::operator::Operator;
-use crate::record::{self, CameraWish, Keep, Recorder};
+use crate::record::{self, CameraWish, Keep, RecordOptions, Recorder};
 use crate::redraw::{self, Redrawable, for_each_look};
 use crate::world::RandomiseChoice;
 use clap::Args;
@@ -220,7 +220,8 @@ fn stage_for<'a>(
         ..RunOptions::default()
     };
     let (mut headless, ranges) = redraw::open(source, &options)?;
-    let recorder = record::open(headless.app.world_mut(), &args.out, &cameras(source), Keep::All)?;
+    let recording = RecordOptions { keep: Keep::All, note: record::note(&options, &[]), ..RecordOptions::default() };
+    let recorder = record::open(headless.app.world_mut(), &args.out, &cameras(source), recording)?;
     headless.app.insert_resource(recorder);
     Ok(stage.insert(Stage { scene, headless, ranges }))
 }

@@ -150,7 +150,7 @@ fn in_window(
         measure_s: None,
         verbose,
     };
-    let opened = window::open_extended(&loaded, &window_options, |app: &mut App| {
+    let opened = window::open_with(&loaded, &window_options, |app: &mut App| {
         app.insert_resource(player);
         app.insert_resource(Randomiser { worlds: Worlds::Given(Arc::new(seen)), look: 0 });
         app.add_plugins(replay::plugin);

@@ -10,10 +10,11 @@ use crate::headless::Headless;
 use crate::operator::Operator;
 use crate::planar::PlanarDriver;
 use crate::policy;
-use crate::record::{self, CameraWish, Keep};
+use crate::record::{self, CameraWish, Keep, RecordOptions};
 use crate::rollout::{self, PolicyDriver};
 use crate::ui::planar::Who;
 use crate::window::{self, WindowOptions};
+use bevy::prelude::App;
 use burn::tensor::Device;
 use clap::Args;
 use std::path::PathBuf;
@@ -66,7 +67,10 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
             }
             CamerasInUse::All | CamerasInUse::None => Vec::new(),
         };
-        let recorder = record::open(headless.app.world_mut(), folder, &wishes, Keep::All)?;
+        let mut note = record::note(&run, &[]);
+        note.insert("policy".into(), serde_json::json!(args.policy.display().to_string()));
+        let recording = RecordOptions { keep: Keep::All, note, ..RecordOptions::default() };
+        let recorder = record::open(headless.app.world_mut(), folder, &wishes, recording)?;
         headless.app.insert_resource(recorder);
     }
     if args.world.is_real() {
@@ -142,13 +146,7 @@ fn in_window(
 ) -> Result<(), CliError> {
     let loaded = load(args, &run)?;
     let window = WindowOptions { run, seed: args.seed, quality: None, size: (1280, 720), measure_s: None, verbose };
-    let mut refusals = Vec::new();
-    let opened = window::open_with(&loaded, &window, |world| {
-        refusals = rollout::install(world, policy, options).err().unwrap_or_default();
-        refusals.is_empty()
-    });
-    if !refusals.is_empty() {
-        return Err(EvaluateError::Refused(refusals).into());
-    }
-    opened.map(|_| ()).map_err(|fault| CliError::Window(fault.to_string()))
+    let install = |app: &mut App| rollout::install(app.world_mut(), policy, options);
+    let opened = window::open_with(&loaded, &window, install).map_err(|fault| CliError::Window(fault.to_string()))?;
+    opened.map(|_| ()).map_err(|refusals| EvaluateError::Refused(refusals).into())
 }

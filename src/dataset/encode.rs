@@ -56,6 +56,29 @@ pub struct Load {
     pub lost: usize,
 }
 
+/// What encoding gives up when it cannot keep up, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Pressure {
+    /// Nothing.
+    #[default]
+    None,
+    /// Key frames are further apart: about twice as fast to encode, slower to look into.
+    FewerKeyFrames,
+    /// A new picture is replaced by the one before it. Rows are never lost.
+    LosesPictures,
+}
+
+impl Load {
+    /// What is given up now.
+    pub fn pressure(&self) -> Pressure {
+        match () {
+            () if self.waiting >= self.capacity && self.capacity > 0 => Pressure::LosesPictures,
+            () if self.waiting * 2 > self.capacity => Pressure::FewerKeyFrames,
+            () => Pressure::None,
+        }
+    }
+}
+
 struct Shared {
     orders: Queue<Order>,
     waiting: AtomicUsize,
@@ -97,7 +120,7 @@ impl CameraEncoder {
 
     /// Hands over a picture without waiting. With a full queue the picture is lost and counted.
     pub(crate) fn push(&self, image: Arc<Image>) {
-        if self.shared.waiting.load(Ordering::Relaxed) >= self.shared.capacity {
+        if self.load().pressure() == Pressure::LosesPictures {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             self.shared.orders.leave(Order::Repeat);
         } else {
@@ -165,8 +188,8 @@ fn run(shared: &Shared, index: usize, spec: &CameraSpec, fps: u32, trouble: &Tro
     for order in Taker(&shared.orders) {
         let is_picture = matches!(order, Order::Picture(_));
         let waiting = shared.waiting.fetch_sub(usize::from(is_picture), Ordering::Relaxed);
-        // First measure against falling behind: fewer key frames. Losing pictures comes only after that.
-        let gop = if waiting * 2 > shared.capacity { GOP_UNDER_LOAD } else { GOP };
+        let pressure = Load { waiting, capacity: shared.capacity, lost: 0 }.pressure();
+        let gop = if pressure >= Pressure::FewerKeyFrames { GOP_UNDER_LOAD } else { GOP };
         let done = match order {
             Order::Start(dir) => {
                 if let Some(e) = &mut encoder {
@@ -247,4 +270,19 @@ fn finish(mut r: Recording, encoder: Option<&H264Encoder>, spec: &CameraSpec, fp
     let track = Track { setup: setup.clone(), width: spec.width, height: spec.height, fps, samples: r.samples };
     r.report.first = r.measurer.first.take();
     Ok(Encoded { track, stats: r.stats.finish(), report: r.report })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_frames_are_given_up_before_pictures() {
+        let of = |waiting| Load { waiting, capacity: 8, lost: 0 }.pressure();
+        let told: Vec<Pressure> = (0..=9).map(of).collect();
+        assert!(told.is_sorted());
+        assert_eq!((told[4], told[5], told[7]), (Pressure::None, Pressure::FewerKeyFrames, Pressure::FewerKeyFrames));
+        assert_eq!((told[8], told[9]), (Pressure::LosesPictures, Pressure::LosesPictures));
+        assert_eq!(Load::default().pressure(), Pressure::None, "without cameras there is nothing to give up");
+    }
 }

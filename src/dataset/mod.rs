@@ -43,7 +43,7 @@ mod writer;
 
 pub use catalog::{Episode, FileRef, VideoRef};
 pub use disk::free_bytes;
-pub use encode::{CameraReport, Load};
+pub use encode::{CameraReport, Load, Pressure};
 pub use error::{DatasetError, Result};
 pub use journal::CutEpisode;
 pub use measure::{FrameMeasure, THUMBNAIL, Thumbnail};

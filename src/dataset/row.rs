@@ -79,6 +79,8 @@ pub struct RowExtra {
     pub capture_s: f64,
     /// Lateness of the tick, seconds.
     pub late_s: f32,
+    /// Age of each camera's picture, seconds, in the order of the row's pictures; empty where all are drawn in the tick.
+    pub camera_age_s: Vec<f32>,
     /// Load of each servo, fraction of stall torque; empty where there is no servo.
     pub load: Vec<f32>,
     /// Current of each servo, ampere; may be empty.
@@ -104,7 +106,10 @@ impl RowExtra {
     }
 }
 
-/// A row without its pictures, every list as long as there are joints.
+/// Begins the cameras' ages in a journal's row; rows of before there were any go on with the world's `{` or end.
+const AGES: u8 = b'a';
+
+/// A row without its pictures, every list of joints as long as there are joints.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Record {
     pub(crate) state: Vec<f32>,
@@ -134,6 +139,10 @@ impl Record {
         }
         bytes.extend_from_slice(&e.seed_code().to_le_bytes());
         bytes.extend([u8::from(e.success), e.source as u8]);
+        if !e.camera_age_s.is_empty() {
+            bytes.extend([AGES, e.camera_age_s.len() as u8]);
+            bytes.extend(e.camera_age_s.iter().flat_map(|age_s| age_s.to_le_bytes()));
+        }
         bytes.extend_from_slice(e.world.as_deref().unwrap_or_default().as_bytes());
         bytes
     }
@@ -143,20 +152,26 @@ impl Record {
         let (clock, rest) = bytes.split_first_chunk::<8>()?;
         let (numbers, flags) = rest.split_at_checked((2 + 5 * joints) * 4)?;
         let (seed, flags) = flags.split_first_chunk::<8>()?;
-        let [success, source, ref world @ ..] = *flags else { return None };
+        let [success, source, ref rest @ ..] = *flags else { return None };
+        let (ages, world) = match rest {
+            [AGES, count, rest @ ..] => rest.split_at_checked(usize::from(*count) * 4)?,
+            rest => (&[][..], rest),
+        };
         // Nothing but a line of JSON may follow.
         let world = match world {
             [] => None,
             [b'{', ..] => Some(String::from_utf8(world.to_vec()).ok()?),
             _ => return None,
         };
-        let mut floats = numbers.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+        let float = |c: &[u8]| f32::from_le_bytes([c[0], c[1], c[2], c[3]]);
+        let mut floats = numbers.chunks_exact(4).map(float);
         let (late_s, score) = (floats.next()?, floats.next()?);
         let mut list = || floats.by_ref().take(joints).collect::<Vec<_>>();
         let (state, action, load, current_a, temperature_c) = (list(), list(), list(), list(), list());
         let extra = RowExtra {
             capture_s: f64::from_le_bytes(*clock),
             late_s,
+            camera_age_s: ages.chunks_exact(4).map(float).collect(),
             load,
             current_a,
             temperature_c,
@@ -175,6 +190,7 @@ pub(crate) fn is_known(feature: &Feature) -> bool {
     let extras = [
         extra::CAPTURE,
         extra::LATE,
+        extra::CAMERA_AGE,
         extra::LOAD,
         extra::CURRENT,
         extra::TEMPERATURE,
@@ -198,6 +214,8 @@ pub(crate) fn columns(info: &Info, episode: &Episode, task: usize, outcome: Outc
     let width = rows.first().map_or(1, |r| r.state.len());
     let floats = |of: &dyn Fn(&Record) -> f32| Values::F32(rows.iter().map(of).collect());
     let whole = |of: &dyn Fn(usize) -> i64| Values::I64((0..count).map(of).collect());
+    let cameras = info.feature(extra::CAMERA_AGE).map_or(0, Feature::width);
+    let age = |r: &Record, camera: usize| r.extra.camera_age_s.get(camera).copied().unwrap_or(0.0);
     let lists = |of: &dyn Fn(&Record) -> &Vec<f32>| Values::F32(rows.iter().flat_map(of).copied().collect());
     let make = |key: &str| {
         Some(match key {
@@ -205,6 +223,9 @@ pub(crate) fn columns(info: &Info, episode: &Episode, task: usize, outcome: Outc
             ACTION => (lists(&|r| &r.action), width),
             extra::CAPTURE => (Values::F64(rows.iter().map(|r| r.extra.capture_s).collect()), 1),
             extra::LATE => (floats(&|r| r.extra.late_s), 1),
+            extra::CAMERA_AGE => {
+                (Values::F32(rows.iter().flat_map(|r| (0..cameras).map(|c| age(r, c))).collect()), cameras)
+            }
             extra::LOAD => (lists(&|r| &r.extra.load), width),
             extra::CURRENT => (lists(&|r| &r.extra.current_a), width),
             extra::TEMPERATURE => (lists(&|r| &r.extra.temperature_c), width),
@@ -258,7 +279,9 @@ mod tests {
         assert_eq!(Record::from_bytes(&bytes[1..], 2), None);
         assert_eq!(Record::from_bytes(&bytes, 3), None);
         let told = Record { extra: RowExtra { world: Some("{\"look\":1}".into()), ..record.extra.clone() }, ..record };
-        assert_eq!(Record::from_bytes(&told.to_bytes(), 2), Some(told));
+        assert_eq!(Record::from_bytes(&told.to_bytes(), 2), Some(told.clone()));
+        let aged = Record { extra: RowExtra { camera_age_s: vec![0.02, 0.3], ..told.extra.clone() }, ..told };
+        assert_eq!(Record::from_bytes(&aged.to_bytes(), 2), Some(aged));
         assert_eq!(Record::from_bytes(&[bytes, vec![b'x']].concat(), 2), None);
     }
 }

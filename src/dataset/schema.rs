@@ -33,6 +33,9 @@ pub mod extra {
     pub const CAPTURE: &str = "etude.capture_s";
     /// How late the tick ran against its deadline, seconds, float32.
     pub const LATE: &str = "etude.late_s";
+    /// Age of each camera's picture when the tick began, seconds, float32, one a camera in the features' order; 0 for what is
+    /// drawn in the tick itself. Older datasets lack it.
+    pub const CAMERA_AGE: &str = "etude.camera_age_s";
     /// Load of each servo as a fraction of its stall torque, float32, one a joint.
     pub const LOAD: &str = "etude.load";
     /// Current of each servo, ampere, float32, one a joint.
@@ -159,9 +162,12 @@ impl Spec {
         if self.extras {
             let scalar = |key, dtype| Feature::column(key, dtype, 1, Value::Null);
             let joints = |key| Feature::column(key, "float32", n, json!(self.joints));
+            features.extend([scalar(extra::CAPTURE, "float64"), scalar(extra::LATE, "float32")]);
+            if !self.cameras.is_empty() {
+                let names: Vec<&str> = self.cameras.iter().map(|camera| camera.name.as_str()).collect();
+                features.push(Feature::column(extra::CAMERA_AGE, "float32", names.len(), json!(names)));
+            }
             features.extend([
-                scalar(extra::CAPTURE, "float64"),
-                scalar(extra::LATE, "float32"),
                 joints(extra::LOAD),
                 joints(extra::CURRENT),
                 joints(extra::TEMPERATURE),
@@ -378,6 +384,25 @@ impl Info {
         self.features.iter().filter(|f| f.is_video())
     }
 
+    /// Makes the column of the cameras' ages that of `other`, a dataset to be continued: without it if that has none, in its
+    /// order of cameras if that has the same ones.
+    pub(crate) fn follow_camera_ages(&mut self, other: &Info) {
+        let Some(theirs) = other.feature(extra::CAMERA_AGE) else {
+            self.features.retain(|feature| feature.key != extra::CAMERA_AGE);
+            return;
+        };
+        let sorted = |names: &Value| {
+            let mut names: Vec<String> = names.as_array().into_iter().flatten().map(Value::to_string).collect();
+            names.sort_unstable();
+            names
+        };
+        if let Some(ours) = self.features.iter_mut().find(|feature| feature.key == extra::CAMERA_AGE)
+            && sorted(&ours.names) == sorted(&theirs.names)
+        {
+            ours.names = theirs.names.clone();
+        }
+    }
+
     /// What keeps rows of `other` from being added here, one sentence each; empty when they fit.
     pub fn differences(&self, other: &Info) -> Vec<String> {
         let mut found = Vec::new();
@@ -472,7 +497,7 @@ mod tests {
     fn extra_columns_are_no_policy_inputs_and_defaults_come_last() {
         let info = spec().info().unwrap();
         let extras: Vec<_> = info.features.iter().filter(|f| f.key.starts_with("etude.")).collect();
-        assert_eq!(extras.len(), 9);
+        assert_eq!(extras.len(), 10);
         assert!(extras.iter().all(|f| !f.key.starts_with("observation") && !f.key.starts_with("action")));
         let last: Vec<_> = info.features.iter().rev().take(5).rev().map(|f| f.key.as_str()).collect();
         assert_eq!(last, DEFAULT_COLUMNS.map(|c| c.0));

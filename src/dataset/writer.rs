@@ -109,7 +109,7 @@ impl Writer {
     /// dataset differs from `spec`, and the reason when the folder cannot be written.
     pub fn open(root: impl AsRef<Path>, spec: &Spec, options: &WriterOptions) -> Result<Self> {
         let root = root.as_ref().to_path_buf();
-        let info = spec.info_with(options.world)?;
+        let mut info = spec.info_with(options.world)?;
         let lock = Lock::take(&root)?;
         edit::complete_swap(&root)?;
         commit::roll_forward(&root)?;
@@ -117,6 +117,7 @@ impl Writer {
             let catalog = Catalog::load(&root)?;
             // A dataset recorded by LeRobot has no columns of ours: rows are then written without them.
             let plain = Spec { extras: false, ..spec.clone() }.info()?;
+            info.follow_camera_ages(&catalog.info);
             let mut differences = catalog.info.differences(&info);
             if catalog.info.differences(&plain).is_empty() {
                 differences.clear();
@@ -258,7 +259,7 @@ impl Writer {
     /// # Errors
     /// [`DatasetError::Request`] for a row that does not fit the dataset (it is not added). Any other error is one of
     /// the background threads': the episode is then cut and stays in the journal.
-    pub fn push(&mut self, row: Row) -> Result<()> {
+    pub fn push(&mut self, mut row: Row) -> Result<()> {
         let Some(count) = self.recording else {
             return Err(DatasetError::request("row", "no episode is being recorded", "Call `begin` first"));
         };
@@ -271,6 +272,9 @@ impl Writer {
         }
         for (camera, &place) in self.cameras.iter().zip(&self.picture_of) {
             camera.push(row.images[place].clone());
+        }
+        if !row.extra.camera_age_s.is_empty() {
+            row.extra.camera_age_s = self.picture_of.iter().map(|&place| row.extra.camera_age_s[place]).collect();
         }
         let joints = row.state.len();
         self.send(Job::Row(Record::new(row, joints)));
@@ -299,6 +303,12 @@ impl Writer {
         }
         if !(e.capture_s.is_finite() && e.late_s.is_finite() && e.score.is_finite()) {
             return bad("extra".into(), "a clock or score is not a number".into());
+        }
+        if !(e.camera_age_s.is_empty() || e.camera_age_s.len() == row.images.len())
+            || e.camera_age_s.iter().any(|age_s| !age_s.is_finite())
+        {
+            let problem = format!("{:?} for {} pictures", e.camera_age_s, row.images.len());
+            return bad("camera_age_s".into(), problem);
         }
         let cameras: Vec<_> = self.info.videos().collect();
         if row.images.len() != cameras.len() || cameras.len() != self.picture_of.len() {

@@ -6,7 +6,7 @@ use super::session::{Action, Order, Phase, Session};
 use super::status::{Disk, Status};
 use crate::camera::{CameraFrame, CameraSensor};
 use crate::control::ControlRate;
-use crate::dataset::{Event, Load, Outcome, Saved, free_bytes};
+use crate::dataset::{Event, Load, Outcome, Pressure, Saved, free_bytes};
 use crate::episode::{EndReason, Episode, EpisodeFault, EpisodePhase, EpisodeRequests};
 use crate::operator::Operator;
 use crate::record::{Pace, Recorder};
@@ -18,6 +18,10 @@ use std::path::PathBuf;
 const LOOK_S: f64 = 1.0;
 /// How long a message stays, s.
 const MESSAGE_S: f64 = 5.0;
+/// Late ticks are told of when they are more than one in this many,
+const LATE_PART: usize = 20;
+/// of at least so many.
+const LATE_ROWS: usize = 30;
 
 /// What a desk is set up with.
 #[derive(Clone, Debug)]
@@ -72,6 +76,10 @@ pub struct Desk {
     pub last: Option<Saved>,
     cameras: Vec<(String, f64)>,
     queue: Load,
+    /// The worst that encoding has given up in this session, as far as it was told.
+    pressure: Pressure,
+    /// It was told that ticks of this episode come late.
+    told_late: bool,
 }
 
 impl Desk {
@@ -94,6 +102,8 @@ impl Desk {
             last: None,
             cameras: Vec::new(),
             queue: Load::default(),
+            pressure: Pressure::None,
+            told_late: false,
         }
     }
 
@@ -128,6 +138,29 @@ impl Desk {
             disk: self.disk,
             queue: self.queue,
             message: self.message.as_ref().map(|message| message.0.clone()),
+        }
+    }
+
+    /// Says what a machine that is too slow costs, each thing once: a session, late ticks once an episode.
+    fn tell_of_slowness(&mut self) {
+        let given_up = if self.queue.lost > 0 { Pressure::LosesPictures } else { self.queue.pressure() };
+        if given_up > self.pressure {
+            self.pressure = given_up;
+            self.say(match given_up {
+                Pressure::LosesPictures => {
+                    "encoding cannot keep up: pictures are lost, the one before stands in; use smaller or fewer ones"
+                }
+                Pressure::FewerKeyFrames | Pressure::None => {
+                    "encoding is behind: fewer key frames until it has caught up; if it does not, pictures are lost"
+                }
+            });
+        }
+        if !self.told_late && self.rows >= LATE_ROWS && self.late * LATE_PART > self.rows {
+            self.told_late = true;
+            self.say(format!(
+                "{} of {} ticks came late: close other programs, or record fewer pictures",
+                self.late, self.rows
+            ));
         }
     }
 
@@ -182,7 +215,7 @@ fn carry_out_one(world: &mut World, desk: &mut Desk, order: Order) {
             world.insert_resource(desk.options.operator);
             start(world, desk.seed, false);
             world.insert_resource(Pace::default());
-            (desk.rows, desk.late) = (0, 0);
+            (desk.rows, desk.late, desk.told_late) = (0, 0, false);
             desk.episode = Some(world.resource::<Episode>().number + 1);
             desk.first_free = desk.first_free.or(desk.disk.free_bytes);
         }
@@ -235,6 +268,7 @@ pub fn run(world: &mut World, dt_s: f64) {
         orders.extend(watch_episode(world, desk));
         let hz = world.resource::<ControlRate>().hz;
         orders.extend(watch_disk(desk, dt_s, hz));
+        desk.tell_of_slowness();
         if desk.session.phase() != Phase::Recording {
             orders.extend(desk.session.pass(dt_s));
         }
@@ -397,152 +431,5 @@ fn look_at_cameras(world: &mut World, desk: &mut Desk) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::app::RunOptions;
-    use crate::arm::DVec3;
-    use crate::dataset::{Dataset, schema::extra};
-    use crate::headless::Headless;
-    use crate::record::{self, CameraWish, Keep, RecordOptions};
-    use crate::recording::session::Plan;
-    use crate::replay::{Recording, replay};
-    use crate::teleop::TeleopInput;
-    use std::path::Path;
-
-    /// A desk at a world that ticks as fast as it can.
-    fn sit_down(root: &Path, operator: Operator, plan: Plan) -> Headless {
-        let options = RunOptions { operator, ..RunOptions::default() };
-        let mut headless = Headless::new(&options).unwrap();
-        let world = headless.app.world_mut();
-        let cameras = [CameraWish { name: "wrist".into(), size: Some((48, 48)) }];
-        let note = record::note(&options, &["test".to_string()]);
-        let record_options = RecordOptions { keep: Keep::All, task: Some("Move it".into()), note };
-        let recorder = record::open(world, root, &cameras, record_options).unwrap();
-        world.insert_resource(recorder);
-        let options = DeskOptions {
-            root: root.into(),
-            operator,
-            seed: 5,
-            reserve_bytes: 0,
-            is_real: false,
-            tags: Vec::new(),
-            task: "Move it".into(),
-        };
-        set_up(world, Desk::new(Session::new(plan, 0), options));
-        headless
-    }
-
-    fn plan(episodes: usize) -> Plan {
-        Plan {
-            episodes,
-            warm_up_s: 0.0,
-            episode_s: None,
-            reset_s: None,
-            starts_with_movement: true,
-            can_pause_episodes: true,
-        }
-    }
-
-    fn phase(headless: &Headless) -> Phase {
-        headless.app.world().resource::<Desk>().session.phase()
-    }
-
-    fn ticks(headless: &mut Headless, count: usize) {
-        for _ in 0..count {
-            run(headless.app.world_mut(), 1.0 / 30.0);
-            headless.tick();
-        }
-    }
-
-    fn until(headless: &mut Headless, wanted: Phase) {
-        for _ in 0..2000 {
-            if phase(headless) == wanted {
-                return;
-            }
-            ticks(headless, 1);
-        }
-        panic!("it never was {wanted:?} but {:?}", phase(headless));
-    }
-
-    fn outcomes(root: &Path) -> Vec<f64> {
-        let dataset = Dataset::open(root).unwrap();
-        let codes = dataset.scalars(extra::OUTCOME).unwrap();
-        dataset.episodes().iter().map(|episode| codes[episode.from]).collect()
-    }
-
-    #[test]
-    fn a_persons_episode_begins_with_the_first_movement_and_replays_bit_for_bit() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut headless = sit_down(dir.path(), Operator::Human, plan(3));
-        ticks(&mut headless, 20);
-        assert_eq!(phase(&headless), Phase::Ready, "without a movement nothing begins");
-        let input = |headless: &mut Headless, translate| {
-            headless.app.insert_resource(TeleopInput { speed: 1.0, translate, ..TeleopInput::default() });
-        };
-        input(&mut headless, DVec3::X);
-        until(&mut headless, Phase::Recording);
-        ticks(&mut headless, 12);
-        act(headless.app.world_mut(), Action::Again);
-        input(&mut headless, DVec3::ZERO);
-        ticks(&mut headless, 5);
-        assert_eq!(phase(&headless), Phase::Ready);
-        input(&mut headless, DVec3::NEG_Y);
-        until(&mut headless, Phase::Recording);
-        ticks(&mut headless, 40);
-        input(&mut headless, DVec3::ZERO);
-        act(headless.app.world_mut(), Action::Success);
-        until(&mut headless, Phase::Ready);
-        // A second one, which is ended without a verdict and then deleted; a third one.
-        for _ in 0..2 {
-            act(headless.app.world_mut(), Action::Go);
-            ticks(&mut headless, 10);
-            act(headless.app.world_mut(), Action::Go);
-            until(&mut headless, Phase::Ready);
-            if headless.app.world().resource::<Desk>().session.have() == 2 {
-                act(headless.app.world_mut(), Action::DeleteLast);
-            }
-        }
-        finish(headless.app.world_mut());
-        drop(headless);
-        assert_eq!(outcomes(dir.path()), [1.0], "the person's word counts");
-        let dataset = Dataset::open(dir.path()).unwrap();
-        assert_eq!(dataset.tasks(), ["Move it"]);
-        assert_eq!(dataset.info().note(0).unwrap()["physics"], "fast");
-        let recording = Recording::read(&dataset, 0).unwrap();
-        assert!(recording.is_whole && recording.seed == Some(5) && recording.states.len() > 40);
-        let options = RunOptions { operator: Operator::Replay, ..RunOptions::default() };
-        let report = replay(&mut Headless::new(&options).unwrap(), &recording, None, || false).unwrap();
-        assert!(report.identical, "{report:?}");
-        let mut asked = 0;
-        let stops = || {
-            asked += 1;
-            asked > 20
-        };
-        let report = replay(&mut Headless::new(&options).unwrap(), &recording, None, stops).unwrap();
-        assert!(report.stopped && report.rows == 20, "{report:?}");
-    }
-
-    #[test]
-    fn the_expert_works_only_while_it_is_recorded_and_a_full_disk_ends_in_order() {
-        let dir = tempfile::tempdir().unwrap();
-        let plan = Plan { starts_with_movement: false, reset_s: Some(0.2), episode_s: Some(2.0), ..plan(9) };
-        let mut headless = sit_down(dir.path(), Operator::Scripted, plan);
-        ticks(&mut headless, 3);
-        assert_eq!(*headless.app.world().resource::<Operator>(), Operator::Nobody);
-        until(&mut headless, Phase::Recording);
-        until(&mut headless, Phase::Ready);
-        until(&mut headless, Phase::Recording);
-        ticks(&mut headless, 10);
-        headless.app.world_mut().resource_mut::<Desk>().options.reserve_bytes = u64::MAX;
-        until(&mut headless, Phase::Stopped(crate::recording::session::Why::DiskFull));
-        finish(headless.app.world_mut());
-        let told: Vec<News> =
-            std::iter::from_fn(|| headless.app.world_mut().resource_mut::<Desk>().next_news()).collect();
-        assert!(told.iter().any(|news| matches!(news, News::Line(line) if line.contains("nearly full"))), "{told:?}");
-        drop(headless);
-        assert_eq!(outcomes(dir.path()), [0.0, 0.0], "what was being recorded is kept");
-        let dataset = Dataset::open(dir.path()).unwrap();
-        assert_eq!(dataset.episodes()[0].length, 60, "two seconds");
-        assert_eq!(record::seeds(&dataset).unwrap(), [Some(5), Some(6)]);
-    }
-}
+#[path = "desk_tests.rs"]
+mod tests;

@@ -12,8 +12,15 @@ use bevy_egui::input::EguiWantsInput;
 #[derive(Message, Clone, Copy, Debug, PartialEq)]
 pub struct Ask(pub Action);
 
-/// Adds recording to a window whose world has a [`Desk`].
-pub fn add(app: &mut App) {
+/// Gets the news of the desk, which the panels show only for a while.
+type Tell = Box<dyn FnMut(News) + Send + Sync>;
+
+#[derive(Resource)]
+struct Teller(Tell);
+
+/// Adds recording to a window whose world has a [`Desk`]; `tell` gets its news.
+pub fn add(app: &mut App, tell: impl FnMut(News) + Send + Sync + 'static) {
+    app.insert_resource(Teller(Box::new(tell)));
     let mut session = app.world_mut().resource_mut::<Session>();
     session.cameras = true;
     session.ghost = GhostChoice::Off;
@@ -48,15 +55,22 @@ fn attend(world: &mut World) {
     }
     let dt_s = world.resource::<Time<Real>>().delta_secs_f64();
     desk::run(world, dt_s);
-    let (time_stands, stopped) = {
-        let mut desk = world.resource_mut::<Desk>();
-        // The panel shows what was saved; lines are shown as messages.
-        while let Some(News::Saved(_) | News::Line(_)) = desk.next_news() {}
-        (desk.time_stands(), matches!(desk.session.phase(), Phase::Stopped(_)))
-    };
+    tell(world);
+    let desk = world.resource::<Desk>();
+    let (time_stands, stopped) = (desk.time_stands(), matches!(desk.session.phase(), Phase::Stopped(_)));
     world.resource_mut::<Session>().paused = time_stands;
     if stopped {
-        // What is being saved is waited for when the world ends.
+        desk::finish(world);
+        tell(world);
         world.write_message(AppExit::Success);
     }
+}
+
+fn tell(world: &mut World) {
+    world.resource_scope(|world, mut desk: Mut<Desk>| {
+        let mut teller = world.resource_mut::<Teller>();
+        while let Some(news) = desk.next_news() {
+            teller.0(news);
+        }
+    });
 }

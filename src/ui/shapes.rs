@@ -1,5 +1,6 @@
 //! Meshes of what lies on the table, as plain triangles with flat normals.
 
+use crate::arm::TriMesh;
 use crate::config::{PropShape, TeeSize};
 use bevy::asset::RenderAssetUsages;
 use bevy::math::{Vec2, Vec3};
@@ -144,25 +145,12 @@ pub fn block(size: Vec3, chamfer: f32) -> Soup {
 
 /// A ball about the origin.
 pub fn ball(radius: f32) -> Soup {
-    const SLICES: usize = 28;
-    const STACKS: usize = 16;
-    let point = |stack: usize, slice: usize| {
-        let polar = std::f32::consts::PI * stack as f32 / STACKS as f32;
-        let azimuth = std::f32::consts::TAU * slice as f32 / SLICES as f32;
-        Vec3::new(polar.sin() * azimuth.cos(), polar.sin() * azimuth.sin(), -polar.cos())
-    };
-    let mut soup = Soup::default();
-    for stack in 0..STACKS {
-        for slice in 0..SLICES {
-            let corners = [(0, 0), (0, 1), (1, 1), (0, 0), (1, 1), (1, 0)];
-            for (up, along) in corners {
-                let normal = point(stack + up, slice + along);
-                soup.positions.push((normal * radius).to_array());
-                soup.normals.push(normal.to_array());
-            }
-        }
-    }
-    soup
+    const SEGMENTS: u32 = 28;
+    let mesh = TriMesh::ball(radius, SEGMENTS);
+    let corners = mesh.triangles.iter().flatten().filter_map(|&index| mesh.positions_m.get(index as usize));
+    let positions: Vec<[f32; 3]> = corners.copied().collect();
+    let normals = positions.iter().map(|p| Vec3::from_array(*p).normalize_or_zero().to_array()).collect();
+    Soup { positions, normals }
 }
 
 /// Corners of a rectangle about the origin, counter-clockwise.

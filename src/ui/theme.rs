@@ -24,7 +24,7 @@ const CARD: Color32 = Color32::from_rgb(27, 31, 37);
 const NATURAL_HEIGHT: f32 = 720.0;
 
 /// Scale of the panels in a window of this size: larger windows get larger type, small ones stay readable.
-pub fn scale_of(width: f32, height: f32) -> f32 {
+fn scale_of(width: f32, height: f32) -> f32 {
     let fits = (height / NATURAL_HEIGHT).min(width / 1280.0);
     // Half of the gain goes into larger type, half into more to see.
     (1.0 + 0.5 * (fits - 1.0)).clamp(0.7, 2.0)
@@ -69,11 +69,37 @@ pub fn apply(ctx: &Context) {
     });
 }
 
+/// What has been set up in a context.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Prepared {
+    themed: bool,
+    /// Pixels per point at which digits were drawn ahead.
+    warmed: f32,
+}
+
+/// To be called in each frame before anything is drawn: theme, and a scale that follows the window's size.
+pub fn prepare(ctx: &Context, prepared: &mut Prepared) {
+    if !prepared.themed {
+        apply(ctx);
+        prepared.themed = true;
+    }
+    // In points of the present scale; the product is the size in logical pixels, which does not change with it.
+    let size = ctx.content_rect().size() * ctx.zoom_factor();
+    let wanted = (scale_of(size.x, size.y) * 20.0).round() / 20.0;
+    if (ctx.zoom_factor() - wanted).abs() > 0.01 {
+        ctx.set_zoom_factor(wanted);
+    }
+    if prepared.warmed != ctx.pixels_per_point() {
+        prepared.warmed = ctx.pixels_per_point();
+        warm_up(ctx);
+    }
+}
+
 /// Size of the clock's type, points.
 pub const CLOCK: f32 = 30.0;
 
 /// Draws the digits of running numbers once, unseen: a glyph that is new to the font's texture is missing for a frame.
-pub fn warm_up(ctx: &Context) {
+fn warm_up(ctx: &Context) {
     let sizes = [CLOCK, 20.0, 17.0, 13.5, 12.5, 12.0].map(FontId::proportional);
     for font in sizes.into_iter().chain([FontId::monospace(12.0)]) {
         ctx.fonts_mut(|fonts| fonts.layout_no_wrap("0123456789:.,%+-–°→ s".into(), font, TEXT));

@@ -189,23 +189,10 @@ fn panels(
     mut contexts: EguiContexts,
     mut stage: ResMut<Stage>,
     cameras: Query<(&Camera, &GlobalTransform), With<MainCamera>>,
-    mut themed: Local<bool>,
-    mut warmed: Local<f32>,
+    mut prepared: Local<theme::Prepared>,
 ) -> Result {
     let ctx = contexts.ctx_mut()?;
-    if !*themed {
-        theme::apply(ctx);
-        *themed = true;
-    }
-    let size = ctx.content_rect().size() * ctx.zoom_factor();
-    let wanted = (theme::scale_of(size.x, size.y) * 20.0).round() / 20.0;
-    if (ctx.zoom_factor() - wanted).abs() > 0.01 {
-        ctx.set_zoom_factor(wanted);
-    }
-    if *warmed != ctx.pixels_per_point() {
-        *warmed = ctx.pixels_per_point();
-        theme::warm_up(ctx);
-    }
+    theme::prepare(ctx, &mut prepared);
     if let Ok((camera, eye)) = cameras.single() {
         let painter = ctx.layer_painter(egui::LayerId::background());
         for (arm, _) in stage.arms.iter().zip(&stage.shown).filter(|(_, shown)| **shown) {

@@ -8,7 +8,7 @@ mod edits;
 mod helpers;
 
 use etude::dataset::{
-    Dataset, DatasetError, Event, Image, Outcome, Row, VideoFrames, Writer, WriterOptions, check, edit, export,
+    Dataset, DatasetError, Event, Image, Outcome, Row, Spec, VideoFrames, Writer, WriterOptions, check, edit, export,
     schema::extra,
 };
 use helpers::*;
@@ -261,6 +261,43 @@ fn the_second_writer_is_told_who_holds_the_dataset() {
     assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
     drop(first);
     open(dir.path());
+}
+
+#[test]
+fn ages_of_pictures_follow_their_cameras_and_older_datasets_go_on_without() {
+    const AGES: &str = "etude.camera_age_s";
+    let dir = tempfile::tempdir().unwrap();
+    let aged = |cameras: [f32; 2], swap: bool| {
+        let mut row = row(1, 0);
+        row.extra.camera_age_s = cameras.to_vec();
+        if swap {
+            row.images.reverse();
+        }
+        row
+    };
+    let add = |root: &Path, spec: &Spec, row: Row| {
+        let mut writer = Writer::open(root, spec, &WriterOptions::default()).unwrap();
+        writer.begin("t").unwrap();
+        writer.push(row).unwrap();
+        writer.end(Outcome::Success).unwrap();
+        assert!(matches!(writer.flush().pop(), Some(Event::Saved(_))));
+    };
+    add(dir.path(), &spec(), aged([0.01, 0.25], false));
+    let mut other_way_round = spec();
+    other_way_round.cameras.reverse();
+    add(dir.path(), &other_way_round, aged([0.5, 0.02], true));
+    let dataset = Dataset::open(dir.path()).unwrap();
+    let ages = dataset.rows(AGES).unwrap();
+    assert_eq!((ages.row(0), ages.row(1)), (&[0.01, 0.25][..], &[0.02, 0.5][..]));
+    let old = tempfile::tempdir().unwrap();
+    drop(open(old.path()));
+    let file = old.path().join("meta/info.json");
+    let mut info: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    info["features"].as_object_mut().unwrap().remove(AGES).unwrap();
+    fs::write(&file, info.to_string()).unwrap();
+    add(old.path(), &spec(), aged([0.01, 0.25], false));
+    let dataset = Dataset::open(old.path()).unwrap();
+    assert_eq!((dataset.len(), dataset.info().feature(AGES)), (1, None));
 }
 
 #[test]

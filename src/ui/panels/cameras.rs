@@ -19,6 +19,12 @@ const WIDTH: f32 = 168.0;
 const ROW: f32 = 480.0;
 /// Room for the bar of buttons, points.
 const ABOVE_CONTROLS: f32 = 46.0;
+/// Pictures are not made narrower than this to fit below the arm's card, points.
+const NARROWEST: f32 = 96.0;
+/// Height of the card beside its pictures, and the gap to other cards, points.
+const AROUND: f32 = 16.0 + 20.0;
+/// See [`AROUND`].
+const GAP: f32 = 8.0;
 
 /// The latest picture of a camera.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,9 +137,11 @@ pub(super) fn show(
             }
         }
     }
-    let width = (ROW / whole.len() as f32).min(WIDTH);
     let ctx = contexts.ctx_mut()?;
-    let place = [-EDGE, -EDGE - ABOVE_CONTROLS];
+    let tallest = whole.iter().map(|picture| picture.height as f32 / picture.width as f32).fold(0.0, f32::max).min(1.0);
+    let arm = ctx.memory(|memory| memory.area_rect(Id::new("arm")));
+    let (width, aside) = place(ctx.content_rect(), arm, whole.len(), tallest);
+    let place = [-EDGE - aside, -EDGE - ABOVE_CONTROLS];
     egui::Area::new(Id::new("cameras")).anchor(Align2::RIGHT_BOTTOM, place).show(ctx, |ui| {
         theme::card().inner_margin(egui::Margin::same(8)).show(ui, |ui| {
             ui.horizontal(|ui| {
@@ -156,9 +164,33 @@ pub(super) fn show(
     Ok(())
 }
 
+/// Width of the pictures, and how far to the left of the corner they stand, so that they do not cover the arm's card:
+/// narrower below it if that is enough, else beside it. `tallest`: largest height of a picture as a share of its width.
+fn place(screen: egui::Rect, arm: Option<egui::Rect>, count: usize, tallest: f32) -> (f32, f32) {
+    let widest = (ROW / count.max(1) as f32).min(WIDTH);
+    let Some(arm) = arm else { return (widest, 0.0) };
+    let room = screen.bottom() - EDGE - ABOVE_CONTROLS - AROUND - GAP - arm.bottom();
+    let fits = widest.min(room / tallest.max(0.01));
+    if fits >= NARROWEST.min(widest) { (fits, 0.0) } else { (widest, screen.right() - EDGE - arm.left() + GAP) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pictures_keep_clear_of_the_arms_card() {
+        let screen = egui::Rect::from_min_max(egui::pos2(0.0, 0.0), egui::pos2(1280.0, 720.0));
+        let arm = |bottom| Some(egui::Rect::from_min_max(egui::pos2(1018.0, 12.0), egui::pos2(1268.0, bottom)));
+        assert_eq!(place(screen, None, 2, 1.0), (WIDTH, 0.0));
+        assert_eq!(place(screen, arm(400.0), 2, 1.0), (WIDTH, 0.0));
+        let (width, aside) = place(screen, arm(500.0), 2, 1.0);
+        assert!((NARROWEST..WIDTH).contains(&width) && aside == 0.0, "{width}");
+        let bottom = 720.0 - EDGE - ABOVE_CONTROLS;
+        assert!(bottom - AROUND - width >= 500.0, "{width}");
+        let (width, aside) = place(screen, arm(600.0), 2, 1.0);
+        assert!(width == WIDTH && 1280.0 - EDGE - aside <= 1018.0, "{aside}");
+    }
 
     #[test]
     fn pictures_of_the_wrong_size_are_not_drawn() {

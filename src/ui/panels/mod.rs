@@ -45,22 +45,9 @@ pub fn plugin(app: &mut App) {
 }
 
 /// Theme and scale; keeps the keyboard for the arm.
-fn prepare(mut contexts: EguiContexts, mut themed: Local<bool>, mut warmed: Local<f32>) -> Result {
+fn prepare(mut contexts: EguiContexts, mut prepared: Local<theme::Prepared>) -> Result {
     let ctx = contexts.ctx_mut()?;
-    if !*themed {
-        theme::apply(ctx);
-        *themed = true;
-    }
-    // In points of the present scale; the product is the size in logical pixels, which does not change with it.
-    let size = ctx.content_rect().size() * ctx.zoom_factor();
-    let wanted = (theme::scale_of(size.x, size.y) * 20.0).round() / 20.0;
-    if (ctx.zoom_factor() - wanted).abs() > 0.01 {
-        ctx.set_zoom_factor(wanted);
-    }
-    if *warmed != ctx.pixels_per_point() {
-        *warmed = ctx.pixels_per_point();
-        theme::warm_up(ctx);
-    }
+    theme::prepare(ctx, &mut prepared);
     // Tab would walk the focus through the buttons and take the keys away from the arm.
     if !ctx.text_edit_focused()
         && let Some(focused) = ctx.memory(|memory| memory.focused())
