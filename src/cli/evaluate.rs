@@ -71,6 +71,12 @@ pub(super) struct EvaluateArgs {
 }
 
 pub(super) fn evaluate(args: &EvaluateArgs) -> Result<(), CliError> {
+    if args.world.task == planar::NAME {
+        if args.seed < FIRST_SEED {
+            return Err(EvaluateError::SeenSeed(args.seed).into());
+        }
+        return planar::evaluate(args);
+    }
     let evaluation = judge(args)?;
     if args.json { say(to_json(&evaluation)) } else { tell(&evaluation) }
 }
@@ -84,9 +90,6 @@ pub(super) fn judge(args: &EvaluateArgs) -> Result<Evaluation, CliError> {
     }
     if args.seed < FIRST_SEED {
         return Err(EvaluateError::SeenSeed(args.seed).into());
-    }
-    if args.world.task == planar::NAME {
-        return planar::evaluate(args);
     }
     if args.time_limit.is_some_and(|limit| !(0.5..=3600.0).contains(&limit)) {
         return Err(CliError::Usage("--time-limit: give a number from 0.5 to 3600 s".into()));
