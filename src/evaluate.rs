@@ -12,7 +12,6 @@ use burn::tensor::Device;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use thiserror::Error;
@@ -271,11 +270,12 @@ pub fn evaluate(
     }
     let began = std::time::Instant::now();
     let mut loaded = Loaded::new(&options.world)?;
-    let scene = Arc::make_mut(&mut loaded.scene.scene);
-    scene.time_limit_s = options.time_limit_s.unwrap_or(scene.time_limit_s);
-    if let Some(instruction) = &options.instruction {
-        scene.instruction.clone_from(instruction);
-    }
+    loaded.scene.change(|scene| {
+        scene.time_limit_s = options.time_limit_s.unwrap_or(scene.time_limit_s);
+        if let Some(instruction) = &options.instruction {
+            scene.instruction.clone_from(instruction);
+        }
+    });
     if let Some(folder) = &options.gallery {
         std::fs::create_dir_all(folder).map_err(|source| EvaluateError::Folder { folder: folder.clone(), source })?;
     }

@@ -802,6 +802,7 @@ fn a_resumed_training_is_the_uninterrupted_one_and_its_policy_drives() {
     let (one, two) = (evaluate("1"), evaluate("2"));
     assert_eq!((&one[2]["episodes"], &one[0]["seed"]), (&2.into(), &100_000.into()));
     assert_eq!(one[..2], two[..2]);
+    assert_eq!((&one[0]["seconds"], &one[0]["end"]), (&1.0.into(), &"time_limit".into()));
 
     let policy = path("run/policy");
     let seen = complaint(&["evaluate", "--policy", &policy, "--seed", "99999"]);

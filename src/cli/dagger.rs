@@ -10,7 +10,6 @@ use crate::policy;
 use burn::tensor::Device;
 use clap::Args;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Options of `etude dagger`.
 #[derive(Args, Debug)]
@@ -74,7 +73,7 @@ pub(super) fn dagger(args: &DaggerArgs) -> Result<(), CliError> {
     let options = args.world.options(Operator::Outside)?;
     let mut loaded = Loaded::new(&options)?;
     if let Some(instruction) = &args.follow.instruction {
-        Arc::make_mut(&mut loaded.scene.scene).instruction.clone_from(instruction);
+        loaded.scene.change(|scene| scene.instruction.clone_from(instruction));
     }
     let pilot = Pilot::new(args.policy.clone(), args.expert_share, args.follow.options(false))?;
     let settings = settings(args, &loaded, &options, pilot)?;

@@ -18,7 +18,6 @@ use bevy::prelude::App;
 use burn::tensor::Device;
 use clap::Args;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 /// Options of `etude rollout`.
 #[derive(Args, Debug)]
@@ -132,7 +131,7 @@ fn in_the_plane(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
 fn load(args: &RolloutArgs, run: &RunOptions) -> Result<Loaded, CliError> {
     let mut loaded = Loaded::new(run)?;
     if let Some(instruction) = &args.follow.instruction {
-        Arc::make_mut(&mut loaded.scene.scene).instruction.clone_from(instruction);
+        loaded.scene.change(|scene| scene.instruction.clone_from(instruction));
     }
     Ok(loaded)
 }

@@ -38,7 +38,7 @@ pub fn show(ui: &mut Ui, title: &str, curves: &Curves) {
             ui.vertical(|ui| {
                 heading(ui, words, points.last().map(|last| ("", last[1])).into_iter());
                 let bounds = (name == "success_rate").then_some((0.0, 1.0));
-                plot(ui, name, width, height - TITLE, &[(words, points)], false, bounds);
+                plot(ui, name, width, height - 6.0, &[(words, points)], false, bounds);
             });
         }
     });
@@ -94,7 +94,7 @@ fn number(value: f64) -> String {
     let size = value.abs();
     match size {
         _ if size == 0.0 => "0".into(),
-        _ if size < 1e-3 => format!("{value:.0e}"),
+        _ if size < 1e-3 => format!("{value:.1e}"),
         _ if size < 1.0 => format!("{value:.3}").trim_end_matches('0').to_string(),
         _ if size < 100.0 => format!("{value:.1}"),
         _ => format!("{value:.0}"),

@@ -32,6 +32,14 @@ pub struct ActiveScene {
     pub nominal: Arc<Scene>,
 }
 
+impl ActiveScene {
+    /// Changes the scene before any episode; what is drawn for an episode is then drawn from the changed one.
+    pub fn change(&mut self, change: impl FnOnce(&mut Scene)) {
+        change(Arc::make_mut(&mut self.nominal));
+        self.scene = self.nominal.clone();
+    }
+}
+
 /// An object on the table.
 #[derive(Component, Clone, Debug)]
 #[require(PropState, WorldPose)]
