@@ -554,7 +554,8 @@ mod arms {
         let folder = folder.path();
         let mut arm = Running::arm(folder, &["--link", "arm"]);
         let mut seen = arm.words();
-        let line = "record --realtime --task move_t --arm-port arm --arm-id virtual --episodes 1 --out set --cameras none";
+        let line =
+            "record --realtime --task move_t --arm-port arm --arm-id virtual --episodes 1 --out set --cameras none";
         let mut record = Running::start(folder, &line.split(' ').collect::<Vec<&str>>());
         let mut said = record.words();
         let stands = seen.look(&mut arm).0;

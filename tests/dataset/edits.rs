@@ -1,9 +1,7 @@
 //! Edits and what takes them back.
 
 use super::helpers::*;
-use etude::dataset::{
-    Dataset, DatasetError, Event, Outcome, Segments, Writer, WriterOptions, edit, schema::extra,
-};
+use etude::dataset::{Dataset, DatasetError, Event, Outcome, Segments, Writer, WriterOptions, edit, schema::extra};
 use std::fs;
 use std::path::Path;
 
