@@ -112,10 +112,7 @@ mod tests {
     fn a_run_becomes_options_and_the_command_line_goes_before() {
         let run = read(r#"(task: "pick_place", backend: ServoOn(port: "/dev/ttyACM0"), control_hz: 60)"#).unwrap();
         let none = |_: &str| false;
-        assert_eq!(
-            run.options(none).join(" "),
-            "--task pick_place --control-hz 60 --arm-port /dev/ttyACM0",
-        );
+        assert_eq!(run.options(none).join(" "), "--task pick_place --control-hz 60 --arm-port /dev/ttyACM0",);
         assert_eq!(run.options(|option| option == "--arm" || option == "--task"), ["--control-hz", "60"]);
         let shipped: RunFile = load_named("configs/run", "real_arm").unwrap();
         assert_eq!(shipped.backend, RunBackend::Servo);

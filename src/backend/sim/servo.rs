@@ -44,7 +44,13 @@ pub struct Servo {
 
 impl Servo {
     /// A servo of this profile standing at `start_rad`, with commands delayed by `delay_ticks`.
-    pub fn new(profile: &Arc<ServoProfile>, arm: &ArmConfig, gripper: bool, delay_ticks: usize, start_rad: f64) -> Self {
+    pub fn new(
+        profile: &Arc<ServoProfile>,
+        arm: &ArmConfig,
+        gripper: bool,
+        delay_ticks: usize,
+        start_rad: f64,
+    ) -> Self {
         let share = if gripper { arm.gripper_torque_fraction } else { 1.0 };
         let goal_rad = start_rad as f32;
         Self {
