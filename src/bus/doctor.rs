@@ -131,13 +131,13 @@ fn silence(error: &BusError) -> Finding {
             severity: Severity::Fault,
             what: "its answers are damaged".to_owned(),
             cause: "two servos with the same id talk at once, or a plug is loose",
-            cure: "connect this servo alone and run `etude setup-motors`; else press every plug home",
+            cure: "connect this servo alone and run `etude setup-motors --joint` with its name; else press every plug home",
         },
         _ => Finding {
             severity: Severity::Fault,
             what: "it does not answer".to_owned(),
             cause: "the chain is broken before it, it has no power, or it has another id or baud rate",
-            cure: "if all servos after it are silent too, replace the cable before it; else connect it alone and run `etude setup-motors`",
+            cure: "if all servos after it are silent too, replace the cable before it; else connect it alone and run `etude setup-motors --joint` with its name",
         },
     }
 }
@@ -163,7 +163,7 @@ fn examine_table(
             "its LED blinks: overload protection has tripped, it holds with a fraction of its torque".to_owned(),
             "it pushed against a stop, an object or its own cable for seconds, or carries too much",
             "free the joint, check that its cable has slack and its horn turns easily by hand, then switch its torque off and on \
-             (enable the arm again)",
+             (`etude park` does)",
         );
     }
     if status.contains(StatusBits::OVERHEAT) {

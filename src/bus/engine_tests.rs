@@ -237,10 +237,10 @@ fn above_table(from: &[f64]) -> Rig {
 /// A wrongly calibrated arm: by its model its hand is deep in the table, which in truth it is not.
 #[test]
 fn an_arm_whose_model_is_inside_the_table_parks_all_the_same() {
-    for from in [[0.0, 0.9, 0.6, 0.3, 0.0, 0.5], [0.6, 0.2, 1.0, 1.3, 0.5, 0.2], [0.0, 1.2, -0.8, -0.6, 0.0, 1.0]] {
+    for from in [[0.0, 0.9, 0.6, 0.3, 0.0, 0.5], [0.0, 0.6, 0.9, 0.3, 0.0, 0.0], [-0.6, 0.7, 0.5, 0.6, 0.8, 0.4]] {
         let mut rig = above_table(&from);
         let floor = rig.engine.settings.floor.clone().unwrap();
-        assert!(floor.height_m(&from) < -0.05, "{}", floor.height_m(&from));
+        assert!(floor.height_m(&from) < -0.03, "{}", floor.height_m(&from));
         rig.run(0.2, None);
         rig.engine.enable();
         rig.run(0.5, Some(&from));

@@ -176,6 +176,7 @@ pub(super) fn describe_probe(probe: &Probe) -> String {
         (false, 0, true) => "answers are garbled: several servos have the same id, or another device is there".into(),
         (false, 0, false) => "no servo answers; is its power supply on?".into(),
         (false, count, _) if silent.is_empty() => format!("{count} servos{volts}, but not all of them are STS3215"),
+        (false, 1, _) => format!("one servo{volts}; no answer from {}", silent.join(", ")),
         (false, count, _) => format!("{count} servos{volts}; no answer from {}", silent.join(", ")),
     }
 }

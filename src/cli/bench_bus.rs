@@ -183,6 +183,8 @@ pub(super) fn bench_bus(args: &BenchBusArgs) -> Result<(), CliError> {
 /// A hand moves the limp leader about.
 fn wave(arm: &VirtualArm, ended: &AtomicBool) {
     let (mut hand, mut stage, mut time_s) = (Hand::Wave, 0, 0.0);
+    // No program keeps a person's hand waiting; a thread that waits while it holds the arm would keep its servos waiting.
+    realtime::be_punctual(realtime::EMULATOR_PRIORITY);
     while !ended.load(Ordering::SeqCst) {
         std::thread::sleep(HAND_EVERY);
         let mut bus = arm.bus().lock();

@@ -37,14 +37,19 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<(), CliError> {
         }
         say(match (faults, count(Severity::Warning)) {
             (0, 0) => "the arm is healthy".to_owned(),
-            (0, warnings) => format!("the arm can be used; {warnings} warnings"),
-            (faults, warnings) => format!("{faults} faults and {warnings} warnings"),
+            (0, warnings) => format!("the arm can be used; {}", plural(warnings, "warning")),
+            (faults, 0) => plural(faults, "fault"),
+            (faults, warnings) => format!("{} and {}", plural(faults, "fault"), plural(warnings, "warning")),
         })?;
     }
     if faults == 0 {
         return Ok(());
     }
     Err(CliError::Usage(format!("{}: the arm must not be used like this; cure the faults listed", args.arm.port)))
+}
+
+fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 fn to_json(report: &JointReport) -> serde_json::Value {

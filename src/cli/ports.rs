@@ -143,6 +143,10 @@ fn describe(found: &Found) -> String {
         (_, _, Some(true)) => {
             format!("{}; not known here: etude calibrate --port {} --id NAME [--leader]", found.what, found.path)
         }
+        (_, _, Some(false)) if !found.servo_ids.is_empty() || found.emulated.is_some() => {
+            let (what, path) = (&found.what, &found.path);
+            format!("{what}; for new motors: etude setup-motors --port {path}, else: etude doctor --port {path}")
+        }
         _ => found.what.clone(),
     };
     let usb = match (&found.usb_vendor, &found.usb_product) {

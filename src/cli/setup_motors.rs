@@ -4,7 +4,7 @@ use super::arm::{Answers, describe_probe, tell};
 use super::{CliError, say};
 use crate::bus::discover;
 use crate::bus::error::BusError;
-use crate::bus::registers::JOINT_NAMES;
+use crate::bus::registers::{JOINT_IDS, JOINT_NAMES};
 use crate::bus::setup::{assign, find_only_motor, setup_order};
 use clap::Args;
 
@@ -26,6 +26,7 @@ pub(super) fn setup_motors(args: &SetupMotorsArgs) -> Result<(), CliError> {
     let mut port = discover::open_patient(&args.port)?;
     let answers = Answers::new();
     tell("Motors get their ids one at a time. Power on; the board's USB cable in.");
+    let mut done_ids: Vec<u8> = Vec::new();
     for (id, name) in setup_order().filter(|(_, name)| args.joint.as_deref().is_none_or(|joint| joint == *name)) {
         loop {
             let answer = answers
@@ -33,9 +34,20 @@ pub(super) fn setup_motors(args: &SetupMotorsArgs) -> Result<(), CliError> {
             match answer.as_str() {
                 "q" => return Ok(()),
                 "s" => break,
-                _ => {}
+                "" => {}
+                other => {
+                    tell(&format!("{other}: not understood"));
+                    continue;
+                }
             }
-            let done = find_only_motor(&mut port).and_then(|found| assign(&mut port, &found, id).map(|()| found));
+            let found = find_only_motor(&mut port);
+            if let Ok(motor) = &found
+                && !may_be_renamed(motor.id, id, &done_ids, &answers)?
+            {
+                port.set_baud(1_000_000)?;
+                continue;
+            }
+            let done = found.and_then(|found| assign(&mut port, &found, id).map(|()| found));
             // Whatever was tried last, the next motor is looked for from the usual rate.
             port.set_baud(1_000_000)?;
             match done {
@@ -46,6 +58,7 @@ pub(super) fn setup_motors(args: &SetupMotorsArgs) -> Result<(), CliError> {
                         format!("had id {} at {} baud", found.id, found.baud)
                     };
                     say(format!("{name}: id {id} at 1000000 baud, read back ({was}; {:.1} V)", found.voltage_v))?;
+                    done_ids.push(id);
                     break;
                 }
                 Err(error @ BusError::Unplugged { .. }) => return Err(error.into()),
@@ -54,14 +67,42 @@ pub(super) fn setup_motors(args: &SetupMotorsArgs) -> Result<(), CliError> {
         }
     }
     if args.joint.is_none() {
-        answers.ask("Now connect all six in a chain, from shoulder_pan to gripper, and press Enter:")?;
-        let probe = discover::probe_port(&mut port)?;
-        say(describe_probe(&probe))?;
-        if probe.is_arm() {
-            tell(&format!("Next: etude calibrate --port {} --id NAME", args.port));
+        let mut question = "Now connect all six in a chain, from shoulder_pan to gripper, and press Enter (q ends):";
+        while answers.ask(question)? != "q" {
+            let probe = discover::probe_port(&mut port)?;
+            say(describe_probe(&probe))?;
+            if probe.is_arm() {
+                tell(&format!("Next: etude calibrate --port {} --id NAME", args.port));
+                return Ok(());
+            }
+            tell(&format!(
+                "etude setup-motors --port {} --joint NAME sets one of them up alone; `etude doctor` looks closer",
+                args.port
+            ));
+            question = "Check plugs and cables and press Enter to look again (q ends):";
         }
     }
     Ok(())
+}
+
+/// Whether a motor that has an id may get another. One that has the id of another joint was set up already: somebody forgot
+/// to change the cable, or means it.
+fn may_be_renamed(old: u8, new: u8, done_ids: &[u8], answers: &Answers) -> Result<bool, CliError> {
+    let name = |id: u8| JOINT_IDS.iter().zip(JOINT_NAMES).find(|(known, _)| **known == id).map(|(_, name)| name);
+    if done_ids.contains(&old) {
+        tell(&format!(
+            "this is the motor set up as {} just now; unplug it and connect the next one",
+            name(old).unwrap_or("another joint")
+        ));
+        return Ok(false);
+    }
+    // A new motor has id 1, so that one says nothing.
+    let (Some(other), true) = (name(old), old != new && old != 1) else { return Ok(true) };
+    let answer = answers.ask(&format!(
+        "this motor has id {old}, that of {other}: it was set up before. Type yes to make it id {new}, or press Enter to connect \
+         another:"
+    ))?;
+    Ok(answer == "yes")
 }
 
 /// The complaint about a joint that no arm has.

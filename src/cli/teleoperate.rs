@@ -9,7 +9,7 @@ use crate::bus::follow::{Glide, LeaderMap, gripper_range_rad};
 use crate::bus::realtime::{self, Priority, REAL_TIME_REMEDY};
 use crate::bus::registers::JOINT_NAMES;
 use crate::bus::settings::DriverSettings;
-use crate::bus::state::{ArmState, Mode, Pace};
+use crate::bus::state::{ArmState, Mode, Pace, Reason};
 use crate::bus::virtual_bus::arms;
 use crate::bus::virtual_bus::pty::VirtualArm;
 use clap::Args;
@@ -116,7 +116,7 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
     let priority = follower.priority();
     terminal::park(&follower, &mut terminal, &mut keys);
     drop(terminal);
-    follower.stop();
+    let last = follower.stop();
     drop(simulated);
     let latency = &pace.goal;
     if priority != Priority::RealTime && latency.percentile_us(0.99) > SLOW_US {
@@ -127,7 +127,15 @@ pub(super) fn teleoperate(args: &TeleoperateArgs) -> Result<(), CliError> {
         latency.count(),
         latency.percentile_us(0.5) / 1e3,
         latency.percentile_us(0.99) / 1e3
-    ))
+    ))?;
+    if last.mode == Mode::Disconnected {
+        return Err(CliError::Usage(format!(
+            "{0}: the follower was not connected in the end and could not be parked: its servos hold their last goal; plug it \
+             in and run `etude park --port {0}`",
+            args.follower
+        )));
+    }
+    Ok(())
 }
 
 /// The leader on a port, limp and answering, with its calibration.
@@ -195,7 +203,8 @@ fn follow(
                 None => {}
             }
         }
-        let let_go = followed.reason.filter(|_| followed.mode == Mode::Limp);
+        let asked = matches!(followed.reason, Some(Reason::Requested | Reason::Shutdown));
+        let let_go = followed.reason.filter(|_| followed.mode == Mode::Limp && !asked);
         if let_go != told
             && let Some(why) = &let_go
         {
@@ -205,7 +214,9 @@ fn follow(
             )]);
         }
         told = let_go;
-        show.state(&followed, &leader.state(), &follower.pace(), glide.has_arrived());
+        if show.is_due() {
+            show.state(&followed, &leader.state(), &follower.pace(), glide.has_arrived());
+        }
         let Some(led) = leader.wait_newer(cycle, Duration::from_millis(100)) else { continue };
         cycle = led.cycle;
         let read_at = leader.read_at().unwrap_or_else(Instant::now);
@@ -247,9 +258,6 @@ const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 impl Show {
     fn state(&mut self, follower: &ArmState, leader: &ArmState, pace: &Pace, met: bool) {
-        if !self.is_due() {
-            return;
-        }
         let mut news: Vec<String> = notices(leader).into_iter().map(|notice| format!("leader: {notice}")).collect();
         news.extend(notices(follower).into_iter().map(|notice| format!("follower: {notice}")));
         self.tell(news);

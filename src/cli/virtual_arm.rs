@@ -6,6 +6,7 @@ use super::{CliError, say};
 use crate::app::{Loaded, RunOptions};
 use crate::backend::sim::{PropPoses, SimPlant};
 use crate::bus::calibration_file::{ArmCalibration, Role};
+use crate::bus::realtime;
 use crate::bus::registers::{JOINT_IDS, JOINT_NAMES, Register};
 use crate::bus::virtual_bus::VirtualBus;
 use crate::bus::virtual_bus::arms::{self, FOLDED_RAD, Hand, MotorBox};
@@ -222,6 +223,8 @@ struct Tending<'a> {
 
 impl Tending<'_> {
     fn run(mut self, interrupted: &AtomicBool) {
+        // A thread that waits for its turn while it holds the arm would keep the servos waiting.
+        realtime::be_punctual(realtime::EMULATOR_PRIORITY);
         let mut answers = may_read_stdin().then(Answers::new);
         let mut last = Instant::now();
         while !interrupted.load(Ordering::SeqCst) {

@@ -402,7 +402,7 @@ mod tests {
         let floor = held.floor.clone().unwrap();
         assert!(floor.height_m(&under) < -0.1, "the command would be far below");
         assert!(floor.height_m(&targets) > -crate::arm::FLOOR_TOLERANCE_M - 0.001, "{}", floor.height_m(&targets));
-        assert!(held.at_floor);
+        assert!(held.at_floor || held.stalled.contains(&true), "{held:?}");
         assert!((targets[0] - 0.3).abs() < 0.01, "what does not lower the hand goes on: {targets:?}");
         send(&mut headless, &arm, &[0.3, -0.8, 0.6, 0.9, 0.0, 0.5], 60);
         assert!(!limits(&mut headless).at_floor);

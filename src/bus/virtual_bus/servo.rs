@@ -237,7 +237,8 @@ impl VirtualServo {
     /// What the servo asks of its motor for the next `dt_s`.
     pub fn drive(&mut self, dt_s: f64) -> ServoDrive {
         let torque_on = self.get(Register::TORQUE_ENABLE) == 1 && self.is_alive() && !self.unloaded();
-        let goal = f64::from(self.limited_goal() + self.get(Register::HOMING_OFFSET));
+        // The position loop works on what the servo reports: the encoder itself may be past its jump.
+        let goal = f64::from(self.raw + self.limited_goal() - self.reported_position());
         let speed = match self.get(Register::GOAL_VELOCITY).abs() {
             0 => FASTEST_TICKS_S,
             ticks_s => f64::from(ticks_s).min(FASTEST_TICKS_S),
@@ -334,6 +335,24 @@ mod tests {
 
     fn write(servo: &mut VirtualServo, register: Register, value: i32) {
         servo.write(register.address, &register.encode(value).unwrap()[..usize::from(register.size)]);
+    }
+
+    #[test]
+    fn a_servo_homed_past_its_encoders_jump_obeys_goals() {
+        let mut servo = VirtualServo::factory(1);
+        servo.write(Register::LOCK.address, &[0]);
+        // Just past the jump it reads 16 of 4096.
+        let here = 2064.0 * RAD_PER_TICK;
+        servo.sense(&at(here), 0.001);
+        assert_eq!(servo.get(Register::PRESENT_POSITION), 16);
+        write(&mut servo, Register::HOMING_OFFSET, 16 - 2047);
+        servo.sense(&at(here), 0.001);
+        write(&mut servo, Register::TORQUE_ENABLE, 1);
+        for (goal, degrees) in [(2047, 0.0), (2647, 600.0 * 360.0 / 4096.0), (1447, -600.0 * 360.0 / 4096.0)] {
+            write(&mut servo, Register::GOAL_POSITION, goal);
+            let target_rad = (0..500).map(|_| servo.drive(0.001).target_rad).last().unwrap();
+            assert!(((target_rad - here).to_degrees() - degrees).abs() < 0.2, "{goal}: {target_rad} from {here}");
+        }
     }
 
     fn at(position_rad: f64) -> ServoMotion {
