@@ -266,6 +266,8 @@ mod tests {
         for ring in 0..=rings {
             for k in 0..segments {
                 let ((s, c), (sin, cos)) = (turn(ring, 2 * rings), turn(k, segments));
+                // The poles are one place each.
+                let s = if ring % rings == 0 { 0.0 } else { s };
                 places.push(Vec3::new((s * cos) as f32, (s * sin) as f32, c as f32) * radius_m);
             }
         }
