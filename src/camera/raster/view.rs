@@ -499,7 +499,14 @@ fn shade_tiles<V: F8>(
         }
         let mut looked_at = Reached::NOTHING;
         let note = reusable && reached.is_none();
-        view.shade_tile::<V>(lit, camera, tile, (curve, &mut jobs, &mut tile_light), rgb, note.then_some(&mut looked_at));
+        view.shade_tile::<V>(
+            lit,
+            camera,
+            tile,
+            (curve, &mut jobs, &mut tile_light),
+            rgb,
+            note.then_some(&mut looked_at),
+        );
         if note {
             view.cached[tile].reached = Some(looked_at);
         }
