@@ -133,6 +133,9 @@ def train(root: Path) -> None:
 
     began = time.time()
     meta = load(root).meta
+    if not meta.video_keys:
+        said("trains", "left out: LeRobot's ACT wants a picture", began)
+        return
     features = dataset_to_policy_features(meta.features)
     outputs = {key: feature for key, feature in features.items() if key == "action"}
     inputs = {key: feature for key, feature in features.items() if key not in outputs and key.startswith("observation.")}

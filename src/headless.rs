@@ -2,6 +2,7 @@
 
 use crate::app::{AppError, Loaded, RunOptions, add_core};
 use crate::backend::servo::ServoArm;
+use crate::bus::realtime::be_punctual;
 use crate::camera::live::RealCameras;
 use crate::config::Scene;
 use crate::control::{Control, ControlRate};
@@ -13,6 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
+/// Real-time priority of a thread that ticks by the clock: below the drivers of buses.
+const TICK_PRIORITY: i32 = 4;
+
 /// An application without a window, whose ticks are driven by hand.
 pub struct Headless {
     /// The Bevy application.
@@ -21,6 +25,8 @@ pub struct Headless {
     due: Option<Instant>,
     /// Whether it does so without a real arm too.
     in_real_time: bool,
+    /// Whether the thread was asked to be woken on time.
+    is_punctual: bool,
 }
 
 /// The episode could not be started.
@@ -72,7 +78,7 @@ impl Headless {
             app.add_plugins(TaskPoolPlugin::default());
         }
         add_core(&mut app, loaded, options);
-        Self { app, due: None, in_real_time: false }
+        Self { app, due: None, in_real_time: false, is_punctual: false }
     }
 
     /// Sets up the episode of `seed`; its first tick has then been made.
@@ -109,6 +115,11 @@ impl Headless {
     /// One control tick. With a real arm or camera it begins when it is due.
     pub fn tick(&mut self) {
         if self.is_real_time() {
+            if !self.is_punctual {
+                // Beside threads that decode and encode pictures an ordinary one waits for the end of their turns: several ms.
+                be_punctual(TICK_PRIORITY);
+                self.is_punctual = true;
+            }
             let now = Instant::now();
             let tick = Duration::from_secs_f64(self.app.world().resource::<ControlRate>().tick_s());
             // After a pause, such as the planning of an episode, time goes on from now instead of being caught up with.

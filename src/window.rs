@@ -42,6 +42,8 @@ use thiserror::Error;
 const TICKS_PER_FRAME: u32 = 2;
 /// Frames per second at which a software driver has done enough.
 const SOFTWARE_FRAMES_PER_S: f64 = 40.0;
+/// Longest pause between frames that a software driver draws, s.
+const LONGEST_PAUSE_S: f64 = 0.04;
 /// Colour behind the table.
 const BACKGROUND: ClearColor = ClearColor(Color::srgb(0.155, 0.175, 0.205));
 /// Name of adapters that draw in software, as `AdapterInfo` prints their kind.
@@ -151,6 +153,14 @@ pub fn add_clock(app: &mut App, rate: ControlRate) {
     app.add_systems(FixedUpdate, actions::tick);
 }
 
+/// The next frame begins when the next tick is due, so that slow frames do not make ticks late beside.
+fn wait_for_tick(fixed: Res<Time<Fixed>>, time: Res<Time<Virtual>>, mut settings: ResMut<WinitSettings>) {
+    let left_s = fixed.timestep().saturating_sub(fixed.overstep()).as_secs_f64() / time.relative_speed_f64().max(0.05);
+    // In slow motion the frames between ticks are needed, too.
+    let frames = (left_s / LONGEST_PAUSE_S).ceil().max(1.0);
+    settings.focused_mode = UpdateMode::reactive(Duration::from_secs_f64(left_s / frames));
+}
+
 fn camera() -> impl Bundle {
     let lens = PerspectiveProjection { fov: FIELD_OF_VIEW_RAD, near: 0.02, ..default() };
     (MainCamera, Camera3d::default(), Projection::Perspective(lens), Transform::default())
@@ -195,6 +205,7 @@ pub fn open_with<E>(
         if adapter.software && !measuring {
             let pause = Duration::from_secs_f64(1.0 / SOFTWARE_FRAMES_PER_S);
             app.insert_resource(WinitSettings { focused_mode: UpdateMode::reactive(pause), ..WinitSettings::game() });
+            app.add_systems(Last, wait_for_tick);
         } else if measuring {
             app.insert_resource(WinitSettings::continuous());
         }

@@ -52,7 +52,7 @@ pub(super) fn view(args: &ViewArgs) -> Result<(), CliError> {
         soon
     };
     let title = format!("Etude: {}", args.dataset.display());
-    open_page(&title, (1280, 800), 0, Box::new(page)).map_err(|fault| match fault {
+    open_page(&title, (1280, 720), 0, Box::new(page)).map_err(|fault| match fault {
         WindowError::NoDisplay(_) | WindowError::NoAdapter(_) => {
             CliError::Window(format!("{fault}; --png FILE.png draws an episode without one"))
         }

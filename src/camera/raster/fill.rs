@@ -311,24 +311,38 @@ fn fill_spans<V: F8, const SAMPLES: usize, const IDS: bool>(
     let origins = [t.v[1], t.v[2], t.v[0]];
     let lane_depth = lane_depths::<V, SAMPLES>(s);
     let (low, high, id) = (V::splat(s.depth_min), V::splat(s.depth_max), V::I::splat(id as i32));
+    // Edge functions at pixel column 0, as multiples of their change per pixel and what is left: inside where
+    // at_0 + step * x >= 0. From row to row they change by the same amount, which saves dividing again.
+    let steps: [i64; 3] = three!(k => i64::from(s.dx[k]) * i64::from(SUBPIXELS));
+    let divided = |value: i64, k: usize| match steps[k].abs() {
+        0 => [0, value],
+        step => [value.div_euclid(step), value.rem_euclid(step)],
+    };
+    let down: [[i64; 2]; 3] = three!(k => divided(i64::from(s.dy[k]) * i64::from(SUBPIXELS), k));
+    let mut at_0 = [[[0i64; 2]; 3]; SAMPLES];
+    for (sample, at_0) in at_0.iter_mut().enumerate() {
+        let (sample_x, sample_y) = sample_position::<SAMPLES>(sample);
+        *at_0 = three!(k => {
+            let across = i64::from(s.dx[k]) * i64::from(sample_x - origins[k].x);
+            let along = i64::from(s.dy[k]) * i64::from(e.y0 * SUBPIXELS + sample_y - origins[k].y);
+            divided(across + along + i64::from(s.bias[k]), k)
+        });
+    }
     for y in e.y0..=e.y1 {
         let (mut first, mut last) = ([e.x0; LANES], [e.x1; LANES]);
-        for sample in 0..SAMPLES {
-            let (sample_x, sample_y) = sample_position::<SAMPLES>(sample);
+        for (sample, at_0) in at_0.iter_mut().enumerate() {
             let (mut x0, mut x1) = (i64::from(e.x0), i64::from(e.x1));
             for k in 0..3 {
-                // Edge function at pixel column 0 and its change per pixel: inside where at_0 + step * x >= 0.
-                let at_0 = i64::from(s.dx[k]) * i64::from(sample_x - origins[k].x)
-                    + i64::from(s.dy[k]) * i64::from(y * SUBPIXELS + sample_y - origins[k].y)
-                    + i64::from(s.bias[k]);
-                let step = i64::from(s.dx[k]) * i64::from(SUBPIXELS);
-                if step > 0 {
-                    x0 = x0.max(-at_0.div_euclid(step));
-                } else if step < 0 {
-                    x1 = x1.min(at_0.div_euclid(-step));
-                } else if at_0 < 0 {
+                let [whole, rest] = at_0[k];
+                if steps[k] > 0 {
+                    x0 = x0.max(-whole);
+                } else if steps[k] < 0 {
+                    x1 = x1.min(whole);
+                } else if rest < 0 {
                     x1 = -1;
                 }
+                let carry = i64::from(steps[k] != 0 && rest + down[k][1] >= steps[k].abs());
+                at_0[k] = [whole + down[k][0] + carry, rest + down[k][1] - carry * steps[k].abs()];
             }
             for l in (sample..LANES).step_by(SAMPLES) {
                 (first[l], last[l]) = (x0 as i32, x1 as i32);

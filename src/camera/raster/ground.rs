@@ -16,6 +16,8 @@ struct Marking {
     /// Rectangle that holds the line, without any allowance for the pixel's size.
     low: Vec2,
     high: Vec2,
+    /// The rectangle of each edge, its lower and its upper corner.
+    edges: Vec<[Vec2; 2]>,
 }
 
 /// Table, markings and backdrop of a scene.
@@ -66,6 +68,9 @@ fn grow(low: &mut [f32; 2], high: &mut [f32; 2], points: [[f32; LANES]; 2], coun
     }
 }
 
+/// Allowance for rounding, m.
+const ROUNDING_M: f32 = 1e-5;
+
 impl Ground {
     /// Takes over the scene's table; the texture is made anew only if the table changed.
     pub fn set(&mut self, scene: &RasterScene) {
@@ -87,7 +92,9 @@ impl Ground {
                     let c = o.points_m.iter().fold(first, |a, p| Vec2::new(pick(a.x, p.x), pick(a.y, p.y)));
                     c + Vec2::splat(grow)
                 };
-                Marking { outline: o.clone(), low: corner(min, -reach), high: corner(max, reach) }
+                let next = o.points_m.iter().skip(1).chain(o.points_m.first());
+                let edges = o.points_m.iter().zip(next).map(|(p, q)| [p.min(*q), p.max(*q)]).collect();
+                Marking { outline: o.clone(), low: corner(min, -reach), high: corner(max, reach), edges }
             })
             .collect();
     }
@@ -199,6 +206,35 @@ fn inside<V: F8>(table: &TableTop, px: V, py: V, per_x: V, per_y: V) -> V {
 }
 
 impl Marking {
+    /// Whether eight pixels lie inside the outline, if its line is too far away to be seen in any of them.
+    #[inline(always)]
+    fn sees_no_edge<V: F8>(&self, gx: V, gy: V, pixel: V) -> Option<bool> {
+        let o = &self.outline;
+        let (xs, ys, pixels) = (gx.store(), gy.store(), pixel.store());
+        let (mut low, mut high, mut widest) = ([xs[0], ys[0]], [xs[0], ys[0]], pixels[0]);
+        for l in 1..LANES {
+            (low[0], high[0]) = (min(low[0], xs[l]), max(high[0], xs[l]));
+            (low[1], high[1]) = (min(low[1], ys[l]), max(high[1], ys[l]));
+            widest = max(widest, pixels[l]);
+        }
+        // The line fades out within half a pixel.
+        let reach = o.offset_m.abs() + 0.5 * (o.width_m.abs() + widest) + ROUNDING_M;
+        let touches = |[from, to]: &[Vec2; 2]| {
+            (from.x - reach < high[0]) & (to.x + reach > low[0]) & (from.y - reach < high[1]) & (to.y + reach > low[1])
+        };
+        if self.edges.iter().fold(false, |any, edge| any | touches(edge)) {
+            return None;
+        }
+        // Without an edge between them all are on the same side.
+        let n = o.points_m.len();
+        let odd = (0..n).fold(false, |odd, i| {
+            let (p, q) = (o.points_m[i], o.points_m[(i + 1) % n]);
+            let slope = if q.y == p.y { 0.0 } else { (q.x - p.x) / (q.y - p.y) };
+            odd ^ (((ys[0] < p.y) != (ys[0] < q.y)) & (xs[0] - p.x < slope * (ys[0] - p.y)))
+        });
+        Some(odd)
+    }
+
     /// Blends the line over the surface of eight pixels by how much of each it covers.
     #[inline(always)]
     fn paint<V: F8>(&self, gx: V, gy: V, step_x: [V; 2], step_y: [V; 2], counts: u32, surface: &mut [V; 3]) {
@@ -208,6 +244,14 @@ impl Marking {
         let near_y = V::splat(self.low.y).lt(gy + pixel).and((gy - pixel).lt(V::splat(self.high.y)));
         let near = near_x.and(near_y);
         if near.bits() & counts == 0 {
+            return;
+        }
+        if let Some(inside) = self.sees_no_edge(gx, gy, pixel) {
+            if inside && o.fill != 0.0 {
+                for k in 0..3 {
+                    surface[k] = surface[k].mix(V::splat(o.colour[k]), V::splat(o.fill));
+                }
+            }
             return;
         }
         // Squared distance to the nearest edge with the vector to it, and the even-odd rule for inside.

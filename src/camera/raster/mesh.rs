@@ -1,10 +1,12 @@
 //! Triangles as the rasteriser wants them: positions one axis after the other, a normal per corner, a bounding sphere.
 
 use super::RasterError;
+use super::coarse::{self, Copies};
 use super::pose::unit;
 use super::scalar::sin_cos;
 use bevy::math::Vec3;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// An indexed triangle mesh with a normal per triangle corner. Counter-clockwise triangles seen from outside face outward.
 ///
@@ -19,6 +21,8 @@ pub struct RasterMesh {
     pub(super) normals: Vec<[Vec3; 3]>,
     pub(super) centre_m: Vec3,
     pub(super) radius_m: f32,
+    /// Copies with less detail, made when they are first asked for.
+    pub(super) coarser: OnceLock<Copies>,
 }
 
 impl RasterMesh {
@@ -66,6 +70,7 @@ impl RasterMesh {
             normals,
             centre_m,
             radius_m,
+            coarser: OnceLock::new(),
         })
     }
 
@@ -128,6 +133,24 @@ impl RasterMesh {
     /// Number of distinct vertex positions.
     pub fn vertex_count(&self) -> usize {
         self.x_m.len()
+    }
+
+    /// Number of the coarsest copy that lies within `detail_m` of the mesh; 0 is the mesh itself.
+    pub(super) fn level_for(&self, detail_m: f32) -> usize {
+        if detail_m < coarse::STEPS_M[0] {
+            return 0;
+        }
+        let copies = self.coarser.get_or_init(|| coarse::copies(self));
+        copies.iter().take_while(|(error_m, _)| *error_m <= detail_m).count()
+    }
+
+    /// The copy with this number.
+    #[inline(always)]
+    pub(super) fn at_level(&self, level: usize) -> &RasterMesh {
+        if level == 0 {
+            return self;
+        }
+        self.coarser.get().and_then(|copies| copies.get(level - 1)).map_or(self, |(_, copy)| copy)
     }
 
     /// Position of vertex `i`.

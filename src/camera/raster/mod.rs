@@ -2,7 +2,8 @@
 //!
 //! One tick in order: [`Renderer::begin_tick`] takes the poses of all [`Instance`]s and draws the sun's shadow map, which
 //! every camera of the tick shares; [`Renderer::draw`] then draws one camera:
-//! 1. every part that may be in view is transformed and filled into a depth buffer with four samples a pixel (`fill`),
+//! 1. every part that may be in view, without details much smaller than a pixel (`coarse`), is transformed and filled into a
+//!    depth buffer with four samples a pixel (`fill`),
 //! 2. every pixel is shaded once per visible part (`view`), the table top and backdrop analytically (`ground`),
 //! 3. the mean of the samples goes through a tone curve to sRGB bytes (`tone`).
 //!
@@ -15,6 +16,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over lanes and channels index several arrays at once")]
 
 mod blur;
+mod coarse;
 mod error;
 mod fill;
 mod ground;

@@ -32,6 +32,8 @@ pub(super) const CELLS: usize = 1 << CELLS_SHIFT;
 const CELLS_SHIFT: i32 = 6;
 /// Depth of a texel with nothing in it.
 const EMPTY: f32 = -1e9;
+/// Details of a part smaller than this share of a texel cast no shadow of their own; well below [`BIAS_M`].
+const DETAIL_TEXELS: f32 = 0.5;
 /// A point is shadowed by what lies at least this much nearer to the sun, in metres.
 const BIAS_M: f32 = 0.0012;
 /// Cells along one side of the grid on the table that holds the contact shade.
@@ -350,6 +352,7 @@ impl LitScene {
                 continue;
             }
             self.vertices.clear();
+            let mesh = mesh.at_level(mesh.level_for(DETAIL_TEXELS / (self.texels_per_m * placed.scale)));
             place_mesh::<V>(mesh, placed, &self.frame, self.origin, self.texels_per_m, &mut self.vertices);
             list_visible::<1>(mesh, &self.vertices, SIDE, SIDE, &mut self.visible);
             for &number in &self.visible {
@@ -357,8 +360,12 @@ impl LitScene {
                 let [a, b, c] = three!(k => self.vertices[t[k] as usize]);
                 let Some(p) = prepare::<1>(SIDE, SIDE, a, b, c) else { continue };
                 let e = p.extent;
+                let columns = e.x0 as usize / CELL..=e.x1 as usize / CELL;
                 for row in e.y0 as usize / CELL..=e.y1 as usize / CELL {
-                    self.touched[row * CELLS + e.x0 as usize / CELL..=row * CELLS + e.x1 as usize / CELL].fill(true);
+                    // Mostly one cell: a call to fill them would cost more.
+                    for column in columns.clone() {
+                        self.touched[row * CELLS + column] = true;
+                    }
                 }
                 fill::<V, 1, false>(&mut self.live, &p, 0);
             }

@@ -25,6 +25,8 @@ pub(super) struct Placed {
     pub normals: Mat3,
     pub centre: Vec3,
     pub radius_m: f32,
+    /// Largest of the scales along the mesh's axes, not nothing.
+    pub scale: f32,
 }
 
 impl Placed {
@@ -41,6 +43,7 @@ impl Placed {
             normals: scaled(Vec3::new(inverse(s.x), inverse(s.y), inverse(s.z))),
             centre: linear * mesh.centre_m + translation,
             radius_m: mesh.radius_m * s.max_element(),
+            scale: s.max_element().max(1e-6),
         }
     }
 
