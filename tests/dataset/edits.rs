@@ -1,7 +1,9 @@
 //! Edits and what takes them back.
 
 use super::helpers::*;
-use etude::dataset::{Dataset, DatasetError, Event, Outcome, Writer, WriterOptions, edit, schema::extra};
+use etude::dataset::{
+    Dataset, DatasetError, Event, Outcome, Segments, Writer, WriterOptions, edit, schema::extra,
+};
 use std::fs;
 use std::path::Path;
 
@@ -38,6 +40,31 @@ fn trimming_cuts_between_key_frames_too() {
     assert_episode(&dataset, 2, 2, 6);
     assert_eq!(dataset.scalars("timestamp").unwrap()[6], 0.0);
     assert!(edit::trim(dir.path(), 1, 5..5).is_err());
+}
+
+#[test]
+fn marks_of_segments_stay_with_their_episode_and_are_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    recorded(dir.path(), &[9, 20, 8]);
+    let segments = |episode: usize| Dataset::open(dir.path()).unwrap().info().segments(episode);
+    let marks = Segments { close: 5, lift: 7, rest: 15 };
+    edit::mark(dir.path(), 1, Some(marks)).unwrap();
+    assert_eq!([segments(0), segments(1), segments(2)], [None, Some(marks), None]);
+    // Nothing else has changed.
+    assert_all(dir.path(), &[(0, 9), (1, 20), (2, 8)]);
+    edit::delete(dir.path(), &[0]).unwrap();
+    edit::trim(dir.path(), 0, 4..20).unwrap();
+    assert_eq!(segments(0), Some(Segments { close: 1, lift: 3, rest: 11 }));
+    edit::trim(dir.path(), 0, 2..16).unwrap();
+    assert_eq!(segments(0), None, "a mark was cut off");
+    edit::undo(dir.path()).unwrap();
+    edit::mark(dir.path(), 0, None).unwrap();
+    assert_eq!(segments(0), None);
+    edit::undo(dir.path()).unwrap();
+    assert!(segments(0).is_some());
+    let late = edit::mark(dir.path(), 0, Some(Segments { rest: 15, ..marks })).unwrap_err().to_string();
+    assert!(late.contains("episode 0") && late.contains("after setting down"), "{late}");
+    assert!(edit::mark(dir.path(), 9, Some(marks)).is_err());
 }
 
 #[test]
