@@ -150,6 +150,7 @@ mod tests {
         fn enable(&self) {}
         fn emergency_stop(&self) {}
         fn park(&self) {}
+        fn shut_down(&self) {}
         fn is_real_time(&self) -> bool {
             false
         }
