@@ -17,7 +17,6 @@ use crate::policy::gate::{self, Asked, Robot};
 use crate::policy::pictures::resize;
 use crate::policy::{Moment, Observation, Policy, PolicySpec};
 use crate::robot::{Arm, JointCommand, JointState};
-use crate::teleop::TeleopInput;
 use crate::world::{ActiveScene, Order, may_ask};
 use bevy::platform::cell::SyncCell;
 use bevy::prelude::*;
@@ -28,9 +27,11 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 mod nudge;
 mod queue;
+mod take_over;
 
 pub use nudge::Nudge;
 pub use queue::ChunkQueue;
+pub use take_over::HandsBack;
 
 /// What counts where chunks overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -325,36 +326,20 @@ fn standing(world: &mut World, arm: &Arm, units: &JointUnits) -> Option<Vec<f32>
 pub fn plugin(app: &mut App) {
     app.add_systems(
         Control,
-        (
-            take_over.in_set(ControlSystems::Sense).run_if(has_the_arm(Operator::Policy)),
-            drive
-                .in_set(ControlSystems::Decide)
-                .in_set(DriveArms)
-                .ambiguous_with(DriveArms)
-                .run_if(has_the_arm(Operator::Policy))
-                .run_if(resource_exists::<PolicyDriver>),
-        ),
+        drive
+            .in_set(ControlSystems::Decide)
+            .in_set(DriveArms)
+            .ambiguous_with(DriveArms)
+            .run_if(has_the_arm(Operator::Policy))
+            .run_if(resource_exists::<PolicyDriver>),
     );
+    take_over::plugin(app);
     app.add_observer(|started: On<EpisodeStarted>, driver: Option<ResMut<PolicyDriver>>| {
         if let Some(mut driver) = driver {
             driver.forget();
             driver.nudge.restart(started.seed);
         }
     });
-}
-
-/// A person who touches the controls has the arm from the same tick on, from where it is.
-fn take_over(input: Res<TeleopInput>, mut operator: ResMut<Operator>) {
-    if is_touched(&input) {
-        *operator = Operator::Human;
-    }
-}
-
-/// Whether a person wants anything.
-fn is_touched(input: &TeleopInput) -> bool {
-    let TeleopInput { translate, roll, tilt, gripper, jog, drag_target_m, .. } = input;
-    let axes = [translate.x, translate.y, translate.z, *roll, *tilt, *gripper];
-    drag_target_m.is_some() || axes.iter().chain(jog).any(|axis| axis.abs() > 1e-3)
 }
 
 fn drive(
@@ -422,17 +407,5 @@ fn drive(
                 }
             });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_real_touch_takes_the_arm() {
-        assert!(!is_touched(&TeleopInput { speed: 1.0, jog: vec![0.0; 6], ..TeleopInput::default() }));
-        assert!(is_touched(&TeleopInput { gripper: -1.0, ..TeleopInput::default() }));
-        assert!(is_touched(&TeleopInput { jog: vec![0.0, 0.5], ..TeleopInput::default() }));
     }
 }

@@ -784,7 +784,10 @@ fn a_resumed_training_is_the_uninterrupted_one_and_its_policy_drives() {
     stdout(&etude(&["record", "--episodes", "1", "--size", "64x64", "--out", &data, "--json"]));
     let train =
         ["train", "--dataset", &data, "--out", &run, "--steps", "6", "--batch", "8", "--save-every", "3", "--json"];
-    let text = stdout(&etude(&train));
+    let output = etude(&train);
+    let text = stdout(&output);
+    let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(warning.contains("hardly show how to recover"), "{warning}");
     let reports = json_lines(&text);
     assert_eq!(reports.len(), 7, "{text}");
     assert_eq!((&reports[6]["steps"], &reports[6]["interrupted"]), (&6.into(), &false.into()));

@@ -374,7 +374,10 @@ pub fn main() -> Result<(), CliError> {
         }
         Verb::Replay(args) => replay::replay(&args, cli.verbose),
         Verb::Train(args) => {
-            start_logging(cli.verbose);
+            // A window starts logging by itself.
+            if !args.window {
+                start_logging(cli.verbose);
+            }
             train::train(&args)
         }
         Verb::Curves(args) => curves::curves(&args),

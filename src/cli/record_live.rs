@@ -8,19 +8,15 @@ use crate::app::{Loaded, RunOptions};
 use crate::backend::servo::ServoArm;
 use crate::bus::calibration_file::ArmCalibration;
 use crate::bus::driver::BusDriver;
-use crate::bus::follow::{LeaderMap, gripper_range_rad};
-use crate::bus::settings::DriverSettings;
 use crate::control::{EmergencyStop, StopKey};
 use crate::dataset::check::Severity;
 use crate::dataset::{Dataset, Saved};
 use crate::headless::Headless;
 use crate::operator::Operator;
-use crate::record::{self, CameraWish, Keep, RecordError, RecordOptions};
+use crate::record::{self, CameraWish, Keep, RecordOptions};
 use crate::recording::desk::{self, Desk, DeskOptions, News};
 use crate::recording::keys;
 use crate::recording::session::{Action, Phase, Plan, Session, Why};
-use crate::robot::Arm;
-use crate::teleop::leader::Leader;
 use crate::window::{self, WindowError, WindowOptions};
 use bevy::prelude::{App, World};
 use std::path::Path;
@@ -82,16 +78,7 @@ impl Live<'_> {
         let recorder = record::open(world, &args.out, &self.cameras, options)?;
         world.insert_resource(recorder);
         if let Some((driver, calibration)) = &self.leader {
-            let arm = world.query::<&Arm>().iter(world).next().ok_or(RecordError::NoArm)?;
-            let joint = &arm.model.joints[arm.model.gripper_joint()];
-            let joints = DriverSettings::default().joints;
-            let map = LeaderMap {
-                mirror: args.mirror,
-                turn_rad: 0.0,
-                leader_gripper_rad: gripper_range_rad(&joints, calibration).unwrap_or((0.0, 1.0)),
-                follower_gripper_rad: (joint.lower, joint.upper),
-            };
-            world.insert_resource(Leader::new(driver.clone(), map));
+            super::teleoperate::install_leader(world, (driver.clone(), calibration), args.mirror)?;
         }
         let before = dataset::open(&args.out)?;
         let had = before.episodes().len();

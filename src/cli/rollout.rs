@@ -1,6 +1,8 @@
 //! `etude rollout`: a policy drives, in the simulation or a real arm, with a person who may take over at any moment.
 
 use super::evaluate::FollowArgs;
+#[cfg(unix)]
+use super::teleoperate::HeldLeaderArgs;
 use super::{CliError, WorldArgs, planar, say};
 use crate::app::{Loaded, RunOptions};
 use crate::camera::CamerasInUse;
@@ -11,13 +13,16 @@ use crate::operator::Operator;
 use crate::planar::PlanarDriver;
 use crate::policy;
 use crate::record::{self, CameraWish, Keep, RecordOptions};
-use crate::rollout::{self, PolicyDriver};
+use crate::rollout::{self, HandsBack, PolicyDriver};
 use crate::ui::planar::Who;
 use crate::window::{self, WindowOptions};
 use bevy::prelude::App;
 use burn::tensor::Device;
 use clap::Args;
 use std::path::PathBuf;
+
+/// A leader that has rested for so long hands the arm back to the policy, s.
+const HAND_BACK_S: f64 = 2.0;
 
 /// Options of `etude rollout`.
 #[derive(Args, Debug)]
@@ -33,6 +38,9 @@ pub(super) struct RolloutArgs {
     /// Number of episodes without a window.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     episodes: u64,
+    #[cfg(unix)]
+    #[command(flatten)]
+    leader: HeldLeaderArgs,
     /// Watch in the window; whoever touches the controls has the arm.
     #[arg(long)]
     window: bool,
@@ -59,6 +67,13 @@ pub(super) fn rollout(args: &RolloutArgs, verbose: u8) -> Result<(), CliError> {
     let loaded = load(args, &run)?;
     let mut headless = Headless::from_loaded(&loaded, &run);
     rollout::install(headless.app.world_mut(), policy, options).map_err(refused)?;
+    #[cfg(unix)]
+    if let Some(leader) = args.leader.connect()? {
+        leader.install(headless.app.world_mut())?;
+        headless.app.insert_resource(HandsBack(HAND_BACK_S));
+        // The hand on the leader lives in real time.
+        headless.keep_real_time();
+    }
     if let Some(folder) = &args.record {
         let wishes = match headless.app.world().resource::<CamerasInUse>() {
             CamerasInUse::Named(names) => {
@@ -145,7 +160,15 @@ fn in_window(
 ) -> Result<(), CliError> {
     let loaded = load(args, &run)?;
     let window = WindowOptions { run, seed: args.seed, quality: None, size: (1280, 720), measure_s: None, verbose };
-    let install = |app: &mut App| rollout::install(app.world_mut(), policy, options);
-    let opened = window::open_with(&loaded, &window, install).map_err(|fault| CliError::Window(fault.to_string()))?;
-    opened.map(|_| ()).map_err(|refusals| EvaluateError::Refused(refusals).into())
+    #[cfg(unix)]
+    let leader = args.leader.connect()?;
+    let install = |app: &mut App| -> Result<(), CliError> {
+        rollout::install(app.world_mut(), policy, options).map_err(EvaluateError::Refused)?;
+        #[cfg(unix)]
+        if let Some(leader) = &leader {
+            leader.install(app.world_mut())?;
+        }
+        Ok(())
+    };
+    window::open_with(&loaded, &window, install).map_err(|fault| CliError::Window(fault.to_string()))?.map(|_| ())
 }

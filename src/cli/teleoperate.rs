@@ -12,9 +12,14 @@ use crate::bus::settings::DriverSettings;
 use crate::bus::state::{ArmState, Mode, Pace, Reason};
 use crate::bus::virtual_bus::arms;
 use crate::bus::virtual_bus::pty::VirtualArm;
+use crate::record::RecordError;
+use crate::robot::Arm;
+use crate::teleop::leader::Leader;
+use bevy::prelude::World;
 use clap::Args;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Options of `etude teleoperate`.
@@ -146,6 +151,62 @@ pub(super) fn connect_leader(port: &str, id: Option<String>) -> Result<(BusDrive
     let leader = BusDriver::start(port, None, limp, &calibration)?;
     wait_for(&leader, "leader")?;
     Ok((leader, calibration))
+}
+
+/// A leader with which a person may take the arm from a policy.
+#[derive(Args, Debug)]
+pub(super) struct HeldLeaderArgs {
+    /// Leader arm on this serial port: moving it by hand takes the arm from the policy at any moment. Without a window the
+    /// policy goes on once the leader has rested for two seconds.
+    #[arg(long = "leader", value_name = "PORT")]
+    port: Option<String>,
+    /// Name of the leader's calibration, if it is not known from this computer.
+    #[arg(long, value_name = "NAME", requires = "port")]
+    leader_id: Option<String>,
+    /// The leader stands opposite: exchange left and right.
+    #[arg(long, requires = "port")]
+    mirror: bool,
+}
+
+impl HeldLeaderArgs {
+    /// Connects to the leader, if there shall be one.
+    pub(super) fn connect(&self) -> Result<Option<HeldLeader>, CliError> {
+        let Some(port) = &self.port else { return Ok(None) };
+        let (driver, calibration) = connect_leader(port, self.leader_id.clone())?;
+        Ok(Some(HeldLeader { driver: Arc::new(driver), calibration, mirror: self.mirror }))
+    }
+}
+
+/// It, connected.
+pub(super) struct HeldLeader {
+    driver: Arc<BusDriver>,
+    calibration: ArmCalibration,
+    mirror: bool,
+}
+
+impl HeldLeader {
+    pub(super) fn install(&self, world: &mut World) -> Result<(), CliError> {
+        install_leader(world, (self.driver.clone(), &self.calibration), self.mirror)
+    }
+}
+
+/// Lets a leader move the arm of a world in a person's place.
+pub(super) fn install_leader(
+    world: &mut World,
+    (driver, calibration): (Arc<BusDriver>, &ArmCalibration),
+    mirror: bool,
+) -> Result<(), CliError> {
+    let arm = world.query::<&Arm>().iter(world).next().ok_or(RecordError::NoArm)?;
+    let joint = &arm.model.joints[arm.model.gripper_joint()];
+    let joints = DriverSettings::default().joints;
+    let map = LeaderMap {
+        mirror,
+        turn_rad: 0.0,
+        leader_gripper_rad: gripper_range_rad(&joints, calibration).unwrap_or((0.0, 1.0)),
+        follower_gripper_rad: (joint.lower, joint.upper),
+    };
+    world.insert_resource(Leader::new(driver, map));
+    Ok(())
 }
 
 fn calibration(port: &str, id: Option<String>, leader: bool) -> Result<ArmCalibration, CliError> {

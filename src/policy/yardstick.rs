@@ -5,6 +5,8 @@
 use super::act::{Activation, Encoder, LayerShape};
 use super::learner::{Batch, Learner, Loss};
 use super::nn::{Conv2d, Linear, normal};
+use super::stack::{Stack, StackLayer};
+use super::stack_op::conv_stack;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
@@ -62,8 +64,7 @@ impl Yardstick {
     /// `pictures` of the cameras, each [batch, 3, 96, 96], `state` [batch, joints]; actions [batch, chunk, joints].
     pub fn forward(&self, pictures: &[Tensor<4>], state: Tensor<2>) -> Tensor<3> {
         let [batch, _] = state.dims();
-        let maps = Tensor::cat(pictures.to_vec(), 0);
-        let maps = self.convolutions.iter().fold(maps, |x, convolution| convolution.forward_relu(x));
+        let maps = self.maps(Tensor::cat(pictures.to_vec(), 0));
         let tokens = maps.reshape([CAMERAS, batch, WIDTH, SIDE * SIDE]).permute([1, 0, 3, 2]);
         let tokens = tokens.reshape([batch, CAMERAS * SIDE * SIDE, WIDTH]);
         let joints = self.joints.forward(state).reshape([batch, 1, WIDTH]);
@@ -72,6 +73,21 @@ impl Yardstick {
         let tokens = self.layers.forward(tokens, self.places.val().unsqueeze::<3>(), None);
         let first = CAMERAS * SIDE * SIDE + 1;
         self.head.forward(tokens.narrow(1, first, CHUNK))
+    }
+
+    /// The last maps of pictures, as one operation where they have a size for that.
+    fn maps(&self, pictures: Tensor<4>) -> Tensor<4> {
+        let [images, channels, height, width] = pictures.dims();
+        let layers =
+            CONVOLUTIONS.map(|(out, stride)| StackLayer { out, kernel: 3, stride, padding: 1, residual: false });
+        let Some(stack) = Stack::new(channels, (height, width), 0.0, &layers) else {
+            return self.convolutions.iter().fold(pictures, |x, convolution| convolution.forward_relu(x));
+        };
+        let bias = |convolution: &Conv2d| convolution.bias.as_ref().map(Param::val);
+        let parameters = self.convolutions.iter().flat_map(|c| [Some(c.weight.val().flatten(0, 3)), bias(c)]);
+        let (out, height, width) = stack.output();
+        let parameters = Tensor::cat(parameters.flatten().collect(), 0);
+        conv_stack(pictures, parameters, &stack).reshape([images, out, height, width])
     }
 }
 
@@ -95,5 +111,15 @@ mod tests {
         assert!((780_000..860_000).contains(&network.num_params()), "{}", network.num_params());
         let pictures = vec![Tensor::zeros([2, 3, 96, 96], &device); CAMERAS];
         assert_eq!(network.forward(&pictures, Tensor::zeros([2, JOINTS], &device)).dims(), [2, CHUNK, JOINTS]);
+    }
+
+    #[test]
+    fn one_operation_for_all_convolutions_is_the_convolutions_one_by_one() {
+        let device = Device::flex();
+        let network = Yardstick::new(&device);
+        let pictures = Tensor::<4>::random([2, 3, 96, 96], burn::tensor::Distribution::Default, &device);
+        let each = network.convolutions.iter().fold(pictures.clone(), |x, convolution| convolution.forward_relu(x));
+        let off = (network.maps(pictures) - each).abs().max().into_scalar::<f32>();
+        assert!(off < 1e-4, "{off}");
     }
 }

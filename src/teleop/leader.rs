@@ -27,12 +27,23 @@ impl Leader {
     pub fn new(link: Arc<dyn ArmLink>, map: LeaderMap) -> Self {
         Self { link, map, glide: None, is_fresh: false }
     }
+
+    /// The pose it asks the arm for, rad; `None` while it does not answer.
+    pub fn pose_rad(&self) -> Option<Vec<f64>> {
+        let state = self.link.state();
+        state.is_fresh(FRESH_S).then(|| self.map.map(&state.positions_rad()))
+    }
+
+    /// The arm has gone elsewhere meanwhile: it glides to the leader's pose anew.
+    pub fn meet_again(&mut self) {
+        self.glide = None;
+    }
 }
 
 /// After a start the arm may be anywhere: it glides to the leader's pose.
 pub(super) fn meet_again(_: On<EpisodeStarted>, leader: Option<ResMut<Leader>>) {
     if let Some(mut leader) = leader {
-        leader.glide = None;
+        leader.meet_again();
     }
 }
 

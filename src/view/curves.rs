@@ -3,7 +3,7 @@
 use crate::policy::curves::Curves;
 use crate::ui::theme::{self, ACCENT, BAD, GHOST, GOOD, TEXT};
 use bevy_egui::egui::{self, Color32, RichText, Ui, Vec2};
-use egui_plot::{GridMark, Legend, Line, Plot, PlotPoints};
+use egui_plot::{Corner, GridMark, Legend, Line, Plot, PlotPoints};
 use std::ops::RangeInclusive;
 
 /// Colours of the losses, in turn.
@@ -79,7 +79,7 @@ fn plot(
         plot = plot.include_y(low).include_y(high);
     }
     if lines.len() > 1 {
-        plot = plot.legend(Legend::default());
+        plot = plot.legend(Legend::default().position(Corner::LeftBottom));
     }
     plot.show(ui, |plot| {
         for ((name, points), colour) in lines.iter().zip(COLOURS.iter().cycle()) {
