@@ -154,9 +154,9 @@ mod tests {
             let (mut y, mut at, mut inputs) = (x.sub_scalar(0.25), 0, channels);
             for layer in &layers {
                 let count = layer.out * inputs * layer.kernel * layer.kernel;
-                let weight = parameters.clone().slice([at..at + count]);
+                let weight = parameters.clone().narrow(0, at, count);
                 let weight = weight.reshape([layer.out, inputs, layer.kernel, layer.kernel]);
-                let bias = parameters.clone().slice([at + count..at + count + layer.out]);
+                let bias = parameters.clone().narrow(0, at + count, layer.out);
                 let before = y.clone();
                 y = conv2d(y, weight, bias, Stride { step: layer.stride, padding: layer.padding, relu: false });
                 y = relu(if layer.residual { y + before } else { y });

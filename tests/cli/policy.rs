@@ -49,7 +49,7 @@ fn an_expert_corrects_a_policy_which_then_learns_from_both() {
     run("dataset merge {}/shown {}/corrected --out {}/all", folder);
     let both = "train --dataset {}/shown --dataset {}/corrected --from {}/first/policy --steps 2 --batch 4 --json";
     let done = json_lines(&run(&format!("{both} --out {{}}/second"), folder)).pop().unwrap();
-    let rows = Dataset::open(&folder.join("all")).unwrap().len();
+    let rows = Dataset::open(folder.join("all")).unwrap().len();
     assert_eq!(done["rows"], rows, "{done}");
     let config = |run: &str| -> serde_json::Value {
         serde_json::from_str(&std::fs::read_to_string(folder.join(run).join("policy/config.json")).unwrap()).unwrap()
@@ -82,7 +82,7 @@ fn a_policy_reads_the_sentence_of_each_episode() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path();
     run("generate --task sort_by_word --episodes 3 --every 5 --size 32x32 --json --out {}/shown", folder);
-    assert!(Dataset::open(&folder.join("shown")).unwrap().tasks().len() > 1);
+    assert!(Dataset::open(folder.join("shown")).unwrap().tasks().len() > 1);
     run("train --dataset {}/shown --steps 1 --batch 4 --out {}/run --json", folder);
     let lines = run("evaluate --policy {}/run --task sort_by_word --episodes 2 --time-limit 0.5 --json", folder);
     assert_eq!(json_lines(&lines)[2]["episodes"], 2);

@@ -29,12 +29,13 @@ pub fn blur(sigma_px: f32, width: usize, scratch: &mut Vec<u8>, rgb: &mut [u8]) 
 
 wide_vectors! {
     /// Blurs `rgb`, of which `scratch` is a copy, with the weights of both neighbours and of the middle.
-    fn spread(weights: (u16, u16), row: usize, scratch: &mut Vec<u8>, rgb: &mut [u8]) => spread_body
+    fn spread(weights: (u16, u16), row: usize, scratch: &mut [u8], rgb: &mut [u8]) => spread_body
 }
 
 /// Integers only, in loops that compilers turn into vectors of whatever width.
+#[expect(clippy::extra_unused_type_parameters, reason = "the macro names the kind of vectors")]
 #[inline(always)]
-fn spread_body<V>((side, middle): (u16, u16), row: usize, scratch: &mut Vec<u8>, rgb: &mut [u8]) {
+fn spread_body<V>((side, middle): (u16, u16), row: usize, scratch: &mut [u8], rgb: &mut [u8]) {
     let mix = |a: u8, b: u8, c: u8| ((middle * u16::from(b) + side * (u16::from(a) + u16::from(c)) + 128) >> 8) as u8;
     // Along rows, from the copy into the picture.
     for (from, to) in scratch.chunks_exact(row).zip(rgb.chunks_exact_mut(row)) {

@@ -75,6 +75,7 @@ wide_vectors! {
 }
 
 /// Integers only, in a loop that compilers turn into vectors of whatever width.
+#[expect(clippy::extra_unused_type_parameters, reason = "the macro names the kind of vectors")]
 #[inline(always)]
 fn scatter_body<V>(key: u32, scale: i32, rgb: &mut [u8]) {
     for (i, value) in rgb.iter_mut().enumerate() {
