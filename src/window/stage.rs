@@ -201,6 +201,8 @@ fn panels(
             let at = egui::Pos2::new(at.x, at.y) / ctx.zoom_factor();
             if !arm.words.is_empty() {
                 let words = painter.layout_no_wrap(arm.words.into(), egui::FontId::proportional(14.0), TEXT);
+                // Above the arm, but inside the window.
+                let at = egui::Pos2::new(at.x, at.y.max(words.size().y + 12.0));
                 let place = Align2::CENTER_BOTTOM.anchor_size(at, words.size());
                 painter.rect_filled(place.expand2(egui::Vec2::new(9.0, 4.0)), 7.0, GROOVE);
                 painter.galley(place.min, words, TEXT);
