@@ -44,6 +44,7 @@ class Connection:
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
             line = self.process.stdout.readline()
             if not line:
+                self.process.stdout.close()
                 raise EtudeError(f"{' '.join(command)} ended with {self.process.wait()}; what it said is above")
             told = json.loads(line)
             address = told.get("port", told.get("socket"))
@@ -84,6 +85,7 @@ class Connection:
         self.socket.close()
         if self.process:
             self.process.wait(timeout=10)
+            self.process.stdout.close()
             self.process = None
 
 
