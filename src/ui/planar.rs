@@ -51,6 +51,8 @@ pub struct PlanarTable {
     /// Episodes ended, and those of them that were done, by the person alone.
     ended: (u32, u32),
     fault: Option<String>,
+    /// It was not drawn yet.
+    is_new: bool,
 }
 
 impl PlanarTable {
@@ -71,6 +73,7 @@ impl PlanarTable {
             best_coverage: 0.0,
             ended: (0, 0),
             fault: None,
+            is_new: true,
         };
         table.restart(seed);
         table
@@ -184,6 +187,10 @@ impl PlanarTable {
 
 /// Draws the table and takes in pointer and keys; whether the next frame is wanted soon.
 pub fn show(context: &Context, table: &mut PlanarTable, dt_s: f64) -> bool {
+    if table.is_new {
+        theme::warm_up(context);
+        table.is_new = false;
+    }
     let screen = context.content_rect();
     let side = (screen.height() - 24.0).min(screen.width() - 300.0).max(120.0);
     let square = Rect::from_min_size(Pos2::new(12.0, 12.0), Vec2::splat(side));

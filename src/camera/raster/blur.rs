@@ -88,6 +88,15 @@ mod tests {
     }
 
     #[test]
+    fn wide_vectors_give_the_same_bytes() {
+        let plain: Vec<u8> = (0..37 * 3 * 11u32).map(|i| (i * i * 7 >> 3) as u8).collect();
+        let (mut wide, mut narrow) = (plain.clone(), plain.clone());
+        spread((46, 164), 37 * 3, &mut plain.clone(), &mut wide);
+        spread_body::<()>((46, 164), 37 * 3, &mut plain.clone(), &mut narrow);
+        assert!(wide == narrow && wide != plain);
+    }
+
+    #[test]
     fn an_even_picture_stays_and_odd_settings_are_refused() {
         let mut even = vec![77u8; 5 * 4 * 3];
         blur(0.8, 5, &mut Vec::new(), &mut even).unwrap();

@@ -108,6 +108,15 @@ mod tests {
     }
 
     #[test]
+    fn wide_vectors_give_the_same_bytes() {
+        let plain: Vec<u8> = (0..1003u32).map(|i| (i * 7) as u8).collect();
+        let (mut wide, mut narrow) = (plain.clone(), plain);
+        scatter(99, 4000, &mut wide);
+        scatter_body::<()>(99, 4000, &mut narrow);
+        assert_eq!(wide, narrow);
+    }
+
+    #[test]
     fn exposure_and_white_balance_shift_the_right_way() {
         let mut rgb = vec![100u8, 100, 100];
         let model = SensorModel { exposure: 1.5, white_balance: [1.2, 1.0, 0.5], ..SensorModel::default() };
