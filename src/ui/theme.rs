@@ -99,7 +99,7 @@ pub fn prepare(ctx: &Context, prepared: &mut Prepared) {
 pub const CLOCK: f32 = 30.0;
 
 /// Draws the digits of running numbers once, unseen: a glyph that is new to the font's texture is missing for a frame.
-fn warm_up(ctx: &Context) {
+pub fn warm_up(ctx: &Context) {
     let sizes = [CLOCK, 20.0, 17.0, 13.5, 12.5, 12.0].map(FontId::proportional);
     for font in sizes.into_iter().chain([FontId::monospace(12.0)]) {
         ctx.fonts_mut(|fonts| fonts.layout_no_wrap("0123456789:.,%+-–°→ s".into(), font, TEXT));
