@@ -679,6 +679,7 @@ fn settings(loaded: &Loaded, options: &RunOptions) -> Settings {
         task: "move_t".into(),
         expert: etude::task::expert::Expert::Place,
         from: None,
+        pilot: None,
         episodes: 5,
         seed: 100,
         keep_all: false,
