@@ -313,7 +313,7 @@ mod tests {
         let text = r#"(about: "x", success: 0.9, minutes: 1.0, commands: ["generate --epsodes 3 --out OUT/a"])"#;
         let problem = config::parse::<Recipe>(text, Path::new("x.ron")).unwrap_err().to_string();
         assert!(problem.contains("--epsodes"), "{problem}");
-        let text = r#"(about: "x", success: 0.9, minutes: 1.0, commands: ["park"])"#;
+        let text = r#"(about: "x", success: 0.9, minutes: 1.0, commands: ["ports"])"#;
         let problem = config::parse::<Recipe>(text, Path::new("x.ron")).unwrap_err().to_string();
         assert!(problem.contains("recipes"), "{problem}");
     }

@@ -630,7 +630,9 @@ fn row_of_products<L: Lanes>(patches: Patches, from: &[f32], weights: &[f32], de
     let (mut place, vectors) = (0, depth / LANES);
     while place < count {
         let at = from.as_ptr().wrapping_add(place * step);
-        let many = count - place >= L::PLACES;
+        // As many places at once as there are registers for, then the rest by halves.
+        let left = (count - place).min(L::PLACES);
+        let places = 1usize << left.ilog2();
         let mut vector = 0;
         while vector < vectors {
             let weights = weights.as_ptr().wrapping_add(vector * LANES);
@@ -638,18 +640,20 @@ fn row_of_products<L: Lanes>(patches: Patches, from: &[f32], weights: &[f32], de
             let both = L::VECTORS == 2 && vectors - vector >= 2;
             // SAFETY: the assertions keep the last patch, the last weight and the last sum inside their slices.
             unsafe {
-                match (many, both) {
-                    (true, true) => put(products::<L, 8, 2>(patches, at, weights, depth), to, depth),
-                    (true, false) if L::PLACES == 8 => {
-                        put(products::<L, 8, 1>(patches, at, weights, depth), to, depth);
-                    }
-                    (true, false) => put(products::<L, 4, 1>(patches, at, weights, depth), to, depth),
-                    (false, _) => put(products::<L, 1, 1>(patches, at, weights, depth), to, depth),
+                match (places, both) {
+                    (8, true) => put(products::<L, 8, 2>(patches, at, weights, depth), to, depth),
+                    (8, false) => put(products::<L, 8, 1>(patches, at, weights, depth), to, depth),
+                    (4, true) => put(products::<L, 4, 2>(patches, at, weights, depth), to, depth),
+                    (4, false) => put(products::<L, 4, 1>(patches, at, weights, depth), to, depth),
+                    (2, true) => put(products::<L, 2, 2>(patches, at, weights, depth), to, depth),
+                    (2, false) => put(products::<L, 2, 1>(patches, at, weights, depth), to, depth),
+                    (_, true) => put(products::<L, 1, 2>(patches, at, weights, depth), to, depth),
+                    (_, false) => put(products::<L, 1, 1>(patches, at, weights, depth), to, depth),
                 }
             }
-            vector += if many && both { 2 } else { 1 };
+            vector += if both { 2 } else { 1 };
         }
-        place += if many { L::PLACES } else { 1 };
+        place += places;
     }
 }
 

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn wide_vectors_give_the_same_bytes() {
-        let plain: Vec<u8> = (0..37 * 3 * 11u32).map(|i| (i * i * 7 >> 3) as u8).collect();
+        let plain: Vec<u8> = (0..37 * 3 * 11u32).map(|i| ((i * i * 7) >> 3) as u8).collect();
         let (mut wide, mut narrow) = (plain.clone(), plain.clone());
         spread((46, 164), 37 * 3, &mut plain.clone(), &mut wide);
         spread_body::<()>((46, 164), 37 * 3, &mut plain.clone(), &mut narrow);
