@@ -695,7 +695,6 @@ fn settings(loaded: &Loaded, options: &RunOptions) -> Settings {
         limit_s: 15.0,
         looks: 1,
         look_every: 0,
-        pilot: None,
         worlds_differ: loaded.worlds.ranges(&loaded.scene.scene).is_some(),
         world: world_hash(loaded, options),
         etude: String::new(),
