@@ -410,10 +410,11 @@ fn obey(engine: &mut Engine, shared: &Shared, commands: &Receiver<Command>) {
             }
         }
     }
-    if shared.emergency.swap(false, Ordering::SeqCst) {
-        engine.emergency_stop();
-    }
     if shared.stop.load(Ordering::SeqCst) {
         engine.shut_down();
+    }
+    // After the park of a shutdown has begun, so that a stop that comes together with it is not lost.
+    if shared.emergency.swap(false, Ordering::SeqCst) {
+        engine.emergency_stop();
     }
 }

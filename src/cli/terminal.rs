@@ -5,7 +5,6 @@
 use super::CliError;
 use super::arm::{tell, watched};
 use crate::backend::servo::{ArmLink, ServoArm, ServoHealth};
-use crate::bus::state::Mode;
 use crate::control::{Control, ControlSystems, EmergencyStop, StopKey};
 use crate::headless::Headless;
 use crate::robot::{Arm, ArmLimits};
@@ -308,19 +307,22 @@ pub(super) fn park(arm: &dyn ArmLink, terminal: &mut Terminal, keys: &mut ArmKey
         tell("parking the arm; Tab stops it");
     }
     arm.shut_down();
+    // What was asked for; the driver's own word for it comes a cycle later.
+    let mut stopped = false;
     loop {
         let state = arm.state();
         if state.finished {
             return;
         }
         while let Key::Char(key) = terminal.key() {
-            let stopped = arm.state().mode == Mode::Stopped;
             match keys.wish(key, stopped) {
                 Some(Wish::Stop) if !stopped => {
+                    stopped = true;
                     arm.emergency_stop();
                     announce("STOPPED: the arm stands with its torque on; g lets it park");
                 }
                 Some(Wish::GoOn) => {
+                    stopped = false;
                     arm.enable();
                     announce("parking");
                 }
