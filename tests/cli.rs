@@ -551,6 +551,24 @@ mod arms {
     }
 
     #[test]
+    fn an_application_without_a_window_drives_an_arm_until_it_is_told_to_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let mut arm = Running::arm(folder, &["--link", "arm"]);
+        let mut seen = arm.words();
+        let line = "run --task move_t --arm-port arm --arm-id virtual";
+        let mut program = Running::start(folder, &line.split(' ').collect::<Vec<&str>>());
+        let mut said = program.words();
+        said.wait_for("stops the arm at once");
+        std::thread::sleep(Duration::from_secs(2));
+        program.press(" ");
+        said.wait_for("STOPPED");
+        program.press("q");
+        said.wait_for("was parked");
+        assert!(!program.0.wait().unwrap().success() && !seen.look(&mut arm).1);
+    }
+
+    #[test]
     fn one_key_stops_the_arm_while_a_terminal_records_it() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();

@@ -236,7 +236,8 @@ pub(super) fn add_stop_keys(app: &mut App) -> Result<(), CliError> {
     tell(&format!("{STOP_HELP}; q or Ctrl-C parks it and ends"));
     app.insert_resource(StopKeys { terminal, keys: ArmKeys::default(), told: Vec::new() });
     app.add_systems(Control, obey_keys.in_set(ControlSystems::Sense).before(crate::backend::ReadJoints));
-    app.add_systems(Control, tell_notices.in_set(ControlSystems::Record));
+    // It only looks, and nothing depends on when.
+    app.add_systems(Control, tell_notices.in_set(ControlSystems::Record).ambiguous_with_all());
     Ok(())
 }
 
