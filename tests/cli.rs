@@ -130,7 +130,7 @@ fn wrong_calls_are_answered_in_words() {
         (&["run", "--expert", "push", "--task", "stack"], "--expert place"),
         (&["record", "--expert", "push", "--task", "pick_place", "--episodes", "1", "--out", "gone"], "--expert place"),
         (&["run", "--expert", "kick"], "place, push"),
-        (&["record", "--task", "push_t_2d", "--episodes", "1", "--out", "gone"], "etude run"),
+        (&["record", "--task", "push_t_2d", "--episodes", "1", "--out", "gone"], "no table with an arm"),
         (&["run", "--control-hz", "50"], "whole multiple"),
         (&["run", "--urdf", "no.urdf"], "no.urdf"),
         (&["run", "--urdf", "Cargo.toml"], "not a valid URDF"),
