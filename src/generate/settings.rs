@@ -52,7 +52,7 @@ pub struct Settings {
     pub every: u32,
     /// Control ticks per second.
     pub control_hz: u32,
-    /// Steps of the column [`column::CHUNK`]; 0 leaves it out.
+    /// Steps of the column [`super::column::CHUNK`]; 0 leaves it out.
     pub chunk: u32,
     /// Amplitudes of the noise on commands, rad; each episode draws one.
     pub noise_rad: Vec<f64>,

@@ -185,7 +185,7 @@ impl Stack {
         (!plans.is_empty()).then_some(Self { plans, shift })
     }
 
-    /// Numbers in all weights and biases: for each layer [out, in, kernel, kernel], then [out].
+    /// Numbers in all weights and biases: for each layer `[out, in, kernel, kernel]`, then `[out]`.
     pub fn parameters(&self) -> usize {
         self.plans.iter().map(|plan| plan.weights() + plan.layer.out).sum()
     }
