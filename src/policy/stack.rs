@@ -230,6 +230,10 @@ impl Stack {
     /// `images`: [count, channels, height, width]. The output [count, channels, height, width] and, with `keep`, what
     /// [`Self::backward`] needs.
     pub fn forward(&self, images: &[f32], parameters: &[f32], keep: bool) -> (Vec<f32>, Vec<f32>) {
+        self.forward_on(Machine::find(), images, parameters, keep)
+    }
+
+    fn forward_on(&self, machine: Machine, images: &[f32], parameters: &[f32], keep: bool) -> (Vec<f32>, Vec<f32>) {
         let count = images.len() / self.image();
         let mut outputs = vec![0.0; count * self.outputs()];
         let mut traces = vec![0.0; if keep { count * self.trace() } else { 0 }];
@@ -243,7 +247,6 @@ impl Stack {
                 (plan.pack(weights), padded)
             })
             .collect();
-        let machine = Machine::find();
         let mut kept: Vec<&mut [f32]> = traces.chunks_mut(self.trace()).collect();
         kept.resize_with(count, Default::default);
         let images = images.par_chunks_exact(self.image());
@@ -266,6 +269,17 @@ impl Stack {
 
     /// Gradients of the parameters: `slopes` [count, channels, height, width] are those of the output.
     pub fn backward(&self, images: &[f32], parameters: &[f32], traces: &[f32], slopes: &[f32]) -> Vec<f32> {
+        self.backward_on(Machine::find(), images, parameters, traces, slopes)
+    }
+
+    fn backward_on(
+        &self,
+        machine: Machine,
+        images: &[f32],
+        parameters: &[f32],
+        traces: &[f32],
+        slopes: &[f32],
+    ) -> Vec<f32> {
         let count = images.len() / self.image();
         let share = count.div_ceil(SHARES).max(1);
         let back: Vec<Vec<Vec<f32>>> = self
@@ -275,7 +289,6 @@ impl Stack {
             .enumerate()
             .map(|(index, (plan, (weights, _)))| if index == 0 { Vec::new() } else { plan.pack_back(weights) })
             .collect();
-        let machine = Machine::find();
         let sums: Vec<Vec<(Vec<f32>, Vec<f32>)>> = (0..count.div_ceil(share))
             .into_par_iter()
             .map(|number| {
@@ -863,6 +876,62 @@ fn input_slopes<L: Lanes>(
                     *to = if *input > 0.0 { *value } else { 0.0 };
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All kinds of processors that this one can stand in for.
+    fn machines() -> Vec<Machine> {
+        let mut machines = vec![Machine::Any];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+                machines.push(Machine::Avx2);
+            }
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                machines.push(Machine::Avx512);
+            }
+        }
+        machines
+    }
+
+    #[test]
+    fn every_kind_of_processor_computes_the_same() {
+        let layer = |out, kernel, stride, padding| StackLayer { out, kernel, stride, padding, residual: false };
+        let layers = [
+            layer(16, 6, 3, 2),
+            layer(40, 4, 2, 1),
+            StackLayer { residual: true, ..layer(40, 3, 1, 1) },
+            layer(70, 3, 2, 1),
+        ];
+        // Widths of 25, 12 and 6 places: whole groups and what is left of them.
+        let stack = Stack::new(3, (60, 75), 0.5, &layers).unwrap();
+        let mut state = 1u32;
+        let mut random = |_: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 16_777_216.0 - 0.5
+        };
+        let images: Vec<f32> = (0..9 * 3 * 60 * 75).map(&mut random).collect();
+        let parameters: Vec<f32> = (0..stack.parameters()).map(|i| 0.3 * random(i)).collect();
+        let (plain, _) = stack.forward_on(Machine::Any, &images, &parameters, false);
+        let slopes: Vec<f32> = (0..plain.len()).map(&mut random).collect();
+        let (_, traces) = stack.forward_on(Machine::Any, &images, &parameters, true);
+        let gradient = stack.backward_on(Machine::Any, &images, &parameters, &traces, &slopes);
+        let near = |a: &[f32], b: &[f32]| {
+            let largest = a.iter().fold(0.0f32, |most, a| most.max(a.abs()));
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4 * largest)
+        };
+        assert!(plain.iter().any(|value| *value > 0.0) && gradient.iter().any(|value| value.abs() > 0.01));
+        for machine in machines() {
+            let (output, _) = stack.forward_on(machine, &images, &parameters, false);
+            assert!(near(&plain, &output), "forward on {machine:?}");
+            // The same traces: a last bit decides over what was cut.
+            let other = stack.backward_on(machine, &images, &parameters, &traces, &slopes);
+            assert!(near(&gradient, &other), "backward on {machine:?}");
         }
     }
 }
