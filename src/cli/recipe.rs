@@ -40,6 +40,19 @@ pub(super) struct RecipeArgs {
     seed: u64,
 }
 
+impl RecipeArgs {
+    /// What the options change in a command, for people.
+    fn changes(&self, verb: &Verb) -> String {
+        let changed = match verb {
+            Verb::Generate(_) | Verb::Dagger(_) => self.demonstrations.map(|count| format!("{count} episodes")),
+            Verb::Train(_) => self.steps.map(|count| format!("{count} steps")),
+            Verb::Evaluate(_) => self.episodes.map(|count| format!("{count} episodes")),
+            _ => None,
+        };
+        changed.map_or_else(String::new, |changed| format!("  (here: {changed})"))
+    }
+}
+
 /// A file of configs/recipe/.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,8 +149,9 @@ pub(super) fn recipe(args: &RecipeArgs) -> Result<(), CliError> {
     let (mut trainings, mut evaluation) = (Vec::new(), None);
     let steps = recipe.commands.len();
     for (index, command) in recipe.commands.iter().enumerate() {
-        say(format!("{} of {steps}  etude {command}", index + 1))?;
         let verb = parse(command, out).map_err(CliError::Usage)?;
+        let shown = command.replace(OUT, &out.to_string_lossy());
+        say(format!("{} of {steps}  etude {shown}{}", index + 1, args.changes(&verb)))?;
         let (finished, begun) = (done.has(command), already_begun(&verb));
         let began = Instant::now();
         match verb {
